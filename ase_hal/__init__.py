@@ -1,0 +1,51 @@
+"""Hyperactive learning for ASE: training sets for interatomic potentials that build themselves."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "LinearCommittee": "linear_committee",
+    "LinearFit": "linear_fit",
+    "Prediction": "prediction",
+    "Step": "loop",
+    "Weights": "linear_fit",
+    "label": "reference",
+    "learn": "loop",
+    "read_dataset": "datasets",
+    "select": "selection",
+}
+__all__ = [
+    "LinearCommittee",
+    "LinearFit",
+    "Prediction",
+    "Step",
+    "Weights",
+    "label",
+    "learn",
+    "read_dataset",
+    "select",
+]
+
+if TYPE_CHECKING:
+    from ase_hal.datasets import read_dataset
+    from ase_hal.linear_committee import LinearCommittee
+    from ase_hal.linear_fit import LinearFit, Weights
+    from ase_hal.loop import Step, learn
+    from ase_hal.prediction import Prediction
+    from ase_hal.reference import label
+    from ase_hal.selection import select
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import ase_hal`` is quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'ase_hal' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ase_hal.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

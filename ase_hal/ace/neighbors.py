@@ -1,0 +1,165 @@
+"""A full neighbour list with a skin, kept while it provably holds every pair within the cutoff."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import complete_cell
+from numpy.typing import NDArray
+
+from ase_hal.ace.kernels.layout import LANES, List
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+class NeighborList:
+    """Pairs (i, j, translation) closer than cutoff + skin, sorted by i and the species of j.
+
+    A list made for positions r and cell h serves positions r' and cell h' as long as
+
+        s (cutoff + skin) - 2 max |u| >= cutoff,   u = r' - r F,  F = h^-1 h',
+
+    with s the smallest singular value of F and u counted from its mean: a pair vector d that the
+    list does not hold became d F + u_j - u_i. Without a change of the cell this says that no atom
+    moved by more than half the skin.
+
+    Parameters
+    ----------
+    elements : tuple of str
+        Chemical symbols; species are numbered in this order.
+    cutoff, skin : float
+        Å.
+    """
+
+    def __init__(self, elements: tuple[str, ...], cutoff: float, skin: float) -> None:
+        if not skin >= 0.0:
+            raise ValueError(f"skin must not be negative, got {skin}")
+        self.elements = elements
+        self.cutoff = cutoff
+        self.skin = skin
+        self.builds = 0
+        self._numbers = np.empty(0, dtype=np.int64)
+        self._pbc = np.zeros(3, dtype=bool)
+        self._positions = np.empty((0, 3))
+        self._cell = np.eye(3)
+        self._images = np.zeros(3, dtype=np.int64)
+        self._wraps = np.empty((0, 3))
+        self.pairs: List | None = None
+
+    def update(self, atoms: Atoms) -> tuple[List, Float, Float]:
+        """The list for some atoms, positions (N, 3) to use with it, and translations (., 3) in Å."""
+        positions = np.array(atoms.positions, dtype=float)
+        if not np.isfinite(positions).all():
+            raise ValueError(f"position of atom {_first_bad(positions)} is not finite")
+        cell = _working_cell(atoms)
+        if self.pairs is None or self._outdated(atoms, positions, cell):
+            self.pairs = self._build(atoms, positions, cell)
+            self.builds += 1
+        shifts = np.indices(2 * self._images + 1).reshape(3, -1).T - self._images
+        return self.pairs, positions - self._wraps @ cell, shifts @ cell
+
+    def _outdated(self, atoms: Atoms, positions: Float, cell: Float) -> bool:
+        if not (np.array_equal(atoms.numbers, self._numbers) and (atoms.pbc == self._pbc).all()):
+            return True
+        smallest, moved = 1.0, positions - self._positions
+        if (cell != self._cell).any():
+            deformation = np.linalg.solve(self._cell, cell)
+            smallest = np.linalg.svd(deformation, compute_uv=False)[-1]
+            moved = positions - self._positions @ deformation
+        moved -= moved.mean(axis=0) if len(moved) else 0.0
+        largest = np.sqrt(np.einsum("ij,ij->i", moved, moved).max(initial=0.0))
+        return bool(smallest * (self.cutoff + self.skin) - 2 * largest < self.cutoff)
+
+    def _build(self, atoms: Atoms, positions: Float, cell: Float) -> List:
+        from ase_hal.ace.kernels.cells import find_pairs
+
+        species = self._species(atoms)
+        radius = self.cutoff + self.skin
+        fractional = positions @ np.linalg.inv(cell)
+        wraps = np.where(atoms.pbc, np.floor(fractional), 0.0)
+        fractional -= wraps
+        box = cell.copy()
+        for axis in np.flatnonzero(~atoms.pbc):  # a box around the atoms (cell[axis] is of 1 Å)
+            low = fractional[:, axis].min(initial=0.0)
+            extent = max(fractional[:, axis].max(initial=0.0) - low, 1.0)
+            box[axis] *= extent
+            fractional[:, axis] = (fractional[:, axis] - low) / extent
+        bins = _bins(box, radius, len(atoms))
+        heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+        reach = np.ceil(radius * bins / heights).astype(np.int64)
+        images = np.where(atoms.pbc, np.ceil(radius / heights), 0).astype(np.int64)
+        first = np.zeros(len(atoms) * len(self.elements) + 1, dtype=np.int64)
+        room = 0 if self.pairs is None else len(self.pairs.neighbour)
+        while True:
+            neighbour, shift = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+            found = find_pairs(
+                fractional, fractional @ box, box, species, len(self.elements), bins, reach, images,
+                atoms.pbc, radius, first, neighbour, shift,
+            )  # fmt: skip
+            if found <= room:
+                break
+            room = found + found // 10
+        self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
+        self._positions, self._cell = positions, cell
+        self._images, self._wraps = images, wraps
+        return _blocks(species, len(self.elements), first, neighbour, shift)
+
+    def _species(self, atoms: Atoms) -> Int:
+        number = {symbol: species for species, symbol in enumerate(self.elements)}
+        unknown = sorted(set(atoms.symbols) - set(number))
+        if unknown:
+            raise ValueError(f"unknown elements {unknown}; the model has {list(self.elements)}")
+        return np.array([number[symbol] for symbol in atoms.symbols], dtype=np.int64)
+
+
+def _first_bad(positions: Float) -> int:
+    return int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+
+
+def _working_cell(atoms: Atoms) -> Float:
+    """The cell, with vectors that are not periodic replaced by unit vectors normal to the rest."""
+    cell = np.array(atoms.cell, dtype=float)
+    if not np.isfinite(cell).all():
+        raise ValueError(f"the cell is not finite: {cell.tolist()}")
+    cell[~atoms.pbc] = 0.0
+    if np.linalg.matrix_rank(cell) < atoms.pbc.sum():
+        raise ValueError(
+            f"periodic along {atoms.pbc.tolist()}, but the cell {cell.tolist()} has no volume there"
+        )
+    return np.array(complete_cell(cell))
+
+
+def _bins(box: Float, radius: float, n_atoms: int) -> Int:
+    """Bins of at least half the radius, but not many more than atoms."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    bins = np.maximum(np.floor(2 * heights / radius), 1.0)
+    excess = bins.prod() / (8 * n_atoms + 8)
+    if excess > 1.0:
+        bins = np.maximum(np.floor(bins / np.cbrt(excess)), 1.0)
+    while bins.prod() > 64 * n_atoms + 64:  # one long axis
+        bins[bins.argmax()] = np.ceil(bins.max() / 2)
+    return bins.astype(np.int64)
+
+
+def _blocks(species: Int, n_species: int, first: Int, neighbour: Int, shift: Int) -> List:
+    """Put atoms of one species into blocks of eight, and give each its room for chunks."""
+    order, block_species = [], []
+    for central in range(n_species):
+        members = np.flatnonzero(species == central)
+        n_blocks = -(-len(members) // LANES)
+        slots = np.full(n_blocks * LANES, -1, dtype=np.int32)
+        slots[: len(members)] = members
+        order.append(slots)
+        block_species.append(np.full(n_blocks, central, dtype=np.int32))
+    slots = np.concatenate(order)
+    counts = -(-np.diff(first) // LANES).reshape(-1, n_species)
+    chunks = np.where(slots[:, None] >= 0, counts[slots], 0) if len(counts) else np.zeros((0, 1))
+    return List(
+        order=slots,
+        block_species=np.concatenate(block_species),
+        pair_first=first,
+        neighbour=neighbour,
+        shift=shift,
+        chunk_first=np.concatenate([[0], np.cumsum(chunks)]).astype(np.int64),
+    )

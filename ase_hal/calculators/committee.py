@@ -1,0 +1,159 @@
+"""CommitteeCalculator: the mean of a committee as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+
+from ase_hal.committee import Committee
+from ase_hal.prediction import Array, Prediction
+
+_COMPARED = ("numbers", "positions", "initial_magmoms", "initial_charges")
+_REMEMBERED = 2  # the present structure and, during a Monte Carlo trial, the one before
+
+_Fingerprint = dict[str, bytes]
+
+
+def _fingerprint(atoms: Atoms) -> _Fingerprint:
+    """Everything a model may depend on. Comparing bytes takes 1/100 of ASE's compare_atoms."""
+    arrays = atoms.arrays
+    fingerprint = {name: arrays[name].tobytes() for name in _COMPARED if name in arrays}
+    fingerprint["cell"] = atoms.cell.array.tobytes()
+    fingerprint["pbc"] = atoms.pbc.tobytes()
+    return fingerprint
+
+
+class CommitteeCalculator(BaseCalculator):
+    """The unbiased mean of a committee; its uncertainty on request.
+
+    Attach it where a structure should move on the mean surface: relaxation, contour
+    exploration, dimer and NEB searches. Energy, forces and stress are those of
+    ``committee.predict``; everything else it says comes from `predict`.
+
+    Parameters
+    ----------
+    committee : Committee
+        What predicts.
+
+    Attributes
+    ----------
+    eager_members : bool
+        Ask for the forces of the members with every new structure. Saves an evaluation where
+        `predict` is going to be asked for them anyway.
+
+    Examples
+    --------
+    >>> atoms.calc = CommitteeCalculator(committee)
+    >>> atoms.get_potential_energy()
+    >>> atoms.calc.predict(atoms).energy_std
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (as ASE)
+
+    def __init__(self, committee: Committee) -> None:
+        if not isinstance(committee, Committee):
+            raise TypeError(
+                "committee must have `elements` and `predict(atoms, members, stress)`, "
+                f"got {type(committee).__name__}"
+            )
+        super().__init__(use_cache=False)  # ASE's cache copies Atoms in every calculation
+        self.committee = committee
+        self.eager_members = False
+        self._memory: list[tuple[_Fingerprint, Prediction]] = []
+        self._calculated: _Fingerprint | None = None
+
+    def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
+        """What the committee says about a structure, unbiased.
+
+        Asking again for an unchanged structure costs nothing: the answer is kept, with
+        everything that was asked about this structure so far.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The structure, this calculator's own or any other.
+        members : bool
+            Also give the forces of the members.
+        stress : bool
+            The stress must be there; without it, it is given where it costs nothing.
+        """
+        return self._predict(atoms, _fingerprint(atoms), members, stress)
+
+    def _predict(
+        self, atoms: Atoms, fingerprint: _Fingerprint, members: bool, stress: bool
+    ) -> Prediction:
+        for place, (known, prediction) in enumerate(self._memory):
+            if known == fingerprint:
+                del self._memory[place]
+                have_members = prediction.member_forces is not None
+                have_stress = prediction.stress is not None
+                if members > have_members or stress > have_stress:
+                    members, stress = members or have_members, stress or have_stress
+                    prediction = self.committee.predict(atoms, members=members, stress=stress)
+                break
+        else:
+            members = members or self.eager_members
+            prediction = self.committee.predict(atoms, members=members, stress=stress)
+        self._memory.insert(0, (fingerprint, prediction))
+        del self._memory[_REMEMBERED:]
+        return prediction
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """One of the `implemented_properties`; ASE's getters call this."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(f"{name} is not among {self.implemented_properties}")
+        if atoms is not None:
+            fingerprint = _fingerprint(atoms)
+            if fingerprint != self._calculated:
+                self.results, self._calculated = {}, None
+            if name not in self.results and allow_calculation:
+                self._fill(atoms, fingerprint, stress=name == "stress")
+        elif not self.results:
+            raise ValueError(f"{type(self).__name__} needs the atoms it should calculate")
+        value = self.results.get(name)
+        if value is None and allow_calculation:
+            raise PropertyNotImplementedError(f"the committee gave no {name}")
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def calculate(
+        self, atoms: Atoms, properties: Sequence[str], system_changes: Sequence[str]
+    ) -> None:
+        """Fill ``results`` afresh."""
+        self._fill(atoms, _fingerprint(atoms), stress="stress" in properties)
+
+    def _fill(self, atoms: Atoms, fingerprint: _Fingerprint, stress: bool) -> None:
+        if stress and atoms.cell.rank < 3:
+            raise PropertyNotImplementedError("there is no stress without three cell vectors")
+        prediction = self._predict(atoms, fingerprint, False, stress)
+        energy, forces, stresses = self._surface(prediction)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        if stresses is not None:
+            self.results["stress"] = stresses
+        self._calculated = fingerprint
+
+    def _surface(self, prediction: Prediction) -> tuple[float, Array, Array | None]:
+        """Energy (eV), forces (N, 3) and stress (6,) of the surface the atoms move on."""
+        return prediction.energy, prediction.forces, prediction.stress
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """Names of what changed since the last calculation; compared exactly."""
+        if self._calculated is None:
+            return [*_COMPARED, "cell", "pbc"]
+        now = _fingerprint(atoms)
+        if now == self._calculated:
+            return []
+        names = now.keys() | self._calculated.keys()
+        return sorted(name for name in names if now.get(name) != self._calculated.get(name))
+
+    def todict(self) -> dict[str, Any]:
+        """What is written into every frame of a trajectory."""
+        return {"committee": type(self.committee).__name__}
+
+    def _get_name(self) -> str:
+        return "committee"

@@ -1,0 +1,254 @@
+"""HALExplorer: biased trajectories in stages, the explorer of hyperactive learning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.md.velocitydistribution import thermalize_momenta
+
+from ase_hal.calculators.hal import HALCalculator
+from ase_hal.committee import Committee
+from ase_hal.dynamics.barostat import Barostat
+from ase_hal.dynamics.langevin import HALLangevin
+from ase_hal.dynamics.ramp import Ramp, value_at
+from ase_hal.dynamics.tau import AdaptiveTau
+from ase_hal.dynamics.trace import Trace
+from ase_hal.dynamics.trigger import Trigger
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The conditions of one part of the exploration, such as "solid" or "liquid".
+
+    Attributes
+    ----------
+    name : str
+        Recorded in the structures found.
+    temperature_K : float or Ramp
+        Temperature of the thermostat, K.
+    steps : int
+        Length of one trajectory.
+    timestep : float
+        In ASE's unit of time (``1 * units.fs``).
+    friction : float
+        Of the Langevin thermostat, per ASE unit of time.
+    tau : AdaptiveTau or float
+        Biasing; ``AdaptiveTau(0.0)`` is plain active learning.
+    trigger : Trigger
+        When a structure is uncertain, and when a trajectory is not to be trusted.
+    barostat : Barostat, optional
+        Pressure control.
+    moves : tuple
+        Monte Carlo moves, such as `SwapMC` and `CellMC`.
+    start : {"seeds", "previous", "any"}
+        Trajectories start from the seeds, from what the stage before found, or from any
+        structure of the dataset.
+    patience : int
+        The stage ends when this many trajectories in a row reached their full length without
+        triggering.
+    max_labels : int, optional
+        The stage also ends once the dataset holds this many structures found in it.
+    """
+
+    name: str
+    temperature_K: float | Ramp
+    steps: int = 5000
+    timestep: float = 1.0 * units.fs
+    friction: float = 0.01 / units.fs
+    tau: AdaptiveTau | float = field(default_factory=lambda: AdaptiveTau(0.1))
+    trigger: Trigger = field(default_factory=lambda: Trigger("softmax", 0.5))
+    barostat: Barostat | None = None
+    moves: tuple[Any, ...] = ()
+    start: str = "seeds"
+    patience: int = 3
+    max_labels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start not in ("seeds", "previous", "any"):
+            raise ValueError(f"start is 'seeds', 'previous' or 'any', got {self.start!r}")
+        if self.steps < 1 or self.patience < 1 or not self.timestep > 0:
+            raise ValueError(
+                "steps, patience and timestep are positive, got "
+                f"{self.steps}, {self.patience} and {self.timestep}"
+            )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """How one biased trajectory went.
+
+    Attributes
+    ----------
+    stage : str
+        Name of its stage.
+    walker : int
+        Counts the trajectories of one iteration from 0.
+    outcome : str
+        ``"uncertain"``, ``"stable"`` or ``"untrustworthy"``.
+    reason : str
+        In words.
+    steps : int
+        Steps it ran.
+    found : Atoms or None
+        What to ask the reference about; None for a stable trajectory.
+    final : Atoms
+        Where it ended, sane or not.
+    trace : Trace
+        Temperature, pressure, tau, sigma and score along it.
+    acceptance : dict
+        Accepted fraction of each kind of Monte Carlo move.
+    """
+
+    stage: str
+    walker: int
+    outcome: str
+    reason: str
+    steps: int
+    found: Atoms | None
+    final: Atoms
+    trace: Trace
+    acceptance: dict[str, float]
+
+
+class HALExplorer:
+    """Runs biased trajectories until some of them find an uncertain structure.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        Gone through in order; when the last one has ended nothing is found any more, and
+        the loop is done.
+    walkers : int
+        Trajectories that run at a time.
+    executor : concurrent.futures.Executor, optional
+        Runs the walkers in parallel; what they find does not depend on it.
+    on_trajectory : callable, optional
+        Called with each `Trajectory` as soon as it and those before it are done.
+
+    Notes
+    -----
+    The explorer keeps no state: which stage it is in follows from the ``hal_stage`` of the
+    structures in the dataset, so a resumed loop goes on where it was.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        walkers: int = 1,
+        executor: Executor | None = None,
+        on_trajectory: Callable[[Trajectory], None] | None = None,
+    ) -> None:
+        if not stages or walkers < 1:
+            raise ValueError(f"at least one stage and one walker, got {len(stages)} and {walkers}")
+        names = [stage.name for stage in stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages have different names, got {names}")
+        self.stages = tuple(stages)
+        self.walkers = walkers
+        self.executor = executor
+        self.on_trajectory = on_trajectory
+
+    def __call__(
+        self, committee: Committee, *, dataset: Sequence[Atoms], rng: np.random.Generator
+    ) -> list[Atoms]:
+        """Explore from the current stage on; empty when every stage has ended."""
+        walker = 0
+        for index in range(self._current_stage(dataset), len(self.stages)):
+            stage = self.stages[index]
+            wanted = None
+            if stage.max_labels is not None:
+                wanted = stage.max_labels - _found_in(dataset, stage.name)
+                if wanted <= 0:
+                    continue
+            starts = self.starts(index, dataset)
+            stable = 0
+            while stable < stage.patience:
+                jobs = [
+                    (committee, stage, starts[child.integers(len(starts))], walker + i, child)
+                    for i, child in enumerate(rng.spawn(min(self.walkers, stage.patience)))
+                ]
+                walker += len(jobs)
+                found = []
+                for trajectory in self._run(jobs):
+                    if self.on_trajectory is not None:
+                        self.on_trajectory(trajectory)
+                    if trajectory.found is not None:
+                        found.append(trajectory.found)
+                if found:
+                    return found[:wanted]
+                stable += len(jobs)
+        return []
+
+    def _run(self, jobs: list[tuple[Any, ...]]) -> Iterator[Trajectory]:
+        if self.executor is None:
+            yield from (run_trajectory(*job) for job in jobs)
+            return
+        futures = [self.executor.submit(run_trajectory, *job) for job in jobs]
+        yield from (future.result() for future in futures)
+
+    def _current_stage(self, dataset: Sequence[Atoms]) -> int:
+        names = [stage.name for stage in self.stages]
+        reached = [names.index(s) for a in dataset if (s := a.info.get("hal_stage")) in names]
+        return max(reached, default=0)
+
+    def starts(self, index: int, dataset: Sequence[Atoms]) -> list[Atoms]:
+        seeds = [atoms for atoms in dataset if "hal_stage" not in atoms.info]
+        start = self.stages[index].start
+        if start == "any":
+            return list(dataset)
+        if start == "previous" and index > 0:
+            name = self.stages[index - 1].name
+            previous = [atoms for atoms in dataset if atoms.info.get("hal_stage") == name]
+            return previous or seeds
+        return seeds or list(dataset)
+
+
+def _found_in(dataset: Sequence[Atoms], stage: str) -> int:
+    return sum(atoms.info.get("hal_stage") == stage for atoms in dataset)
+
+
+def run_trajectory(
+    committee: Committee, stage: Stage, start: Atoms, walker: int, rng: np.random.Generator
+) -> Trajectory:
+    """Run one trajectory of a stage from one structure. At module level so it can be pickled."""
+    atoms = start.copy()
+    atoms.info = {k: v for k, v in atoms.info.items() if not k.startswith("hal_")}
+    # A copy has no neighbour list yet: the trajectory then does not depend, not even in the
+    # last digit, on what else the committee was asked before.
+    atoms.calc = HALCalculator(copy.copy(committee))
+    dyn = HALLangevin(
+        atoms,
+        stage.timestep,
+        temperature_K=stage.temperature_K,
+        friction=stage.friction,
+        tau=stage.tau,
+        trigger=stage.trigger,
+        barostat=stage.barostat,
+        moves=stage.moves,
+        rng=rng,
+    )
+    thermalize_momenta(atoms, temperature_K=value_at(stage.temperature_K, 0), rng=rng)
+    dyn.run(stage.steps)
+    outcome = dyn.outcome or "untrustworthy"
+    found = None
+    if outcome != "stable" and dyn.last_sane is not None:
+        found = dyn.last_sane.copy()
+        found.calc = None
+        found.info |= {
+            "hal_stage": stage.name,
+            "hal_walker": walker,
+            "hal_step": int(dyn.nsteps),
+            "hal_outcome": outcome,
+        }
+    acceptance = {type(count.move).__name__: count.rate for count in dyn.move_counts}
+    return Trajectory(
+        stage.name, walker, outcome, dyn.reason, dyn.nsteps, found, atoms.copy(), dyn.trace,
+        acceptance,
+    )  # fmt: skip

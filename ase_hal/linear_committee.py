@@ -1,0 +1,250 @@
+"""LinearCommittee: the posterior of a linear ACE model, ready to predict."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+
+from ase_hal.ace.basis import ACEBasis
+from ase_hal.baseline import Baseline
+from ase_hal.journal import replacing, write_json
+from ase_hal.prediction import Array, Prediction
+from ase_hal.regression import Posterior
+
+if TYPE_CHECKING:
+    from ase_hal.ace.evaluator import Evaluator
+
+_FORMAT = "ase_hal linear committee"
+_VERSION = 1
+
+
+class LinearCommittee:
+    r"""Gaussian posterior over the coefficients of a linear ACE potential.
+
+    Usually made by `LinearFit` or `LinearCommittee.read`.
+
+    Parameters
+    ----------
+    basis : ACEBasis
+        The functions B; n of them.
+    posterior : Posterior
+        Mean (n,) and covariance (n, n) of the coefficients (van der Oord et al. 2022, Eq. 22).
+    members : (K, n) array
+        Samples of the posterior.
+    baseline : Baseline
+        One-body energies and repulsion, added to every member alike.
+    noise_std : float
+        Standard deviation of the label noise of the energy of one atom, eV: the energy of N
+        atoms has N times its square, ``N / (lambda w_E^2)``.
+    force_scale : float
+        Mean force of the training set, eV/Å.
+    sigma : {"exact", "members"}
+        Take sigma from the covariance (Eq. 3) or from the members (Eq. 5).
+
+    Notes
+    -----
+    For a linear model the gradient of sigma is the force of one more coefficient vector,
+    ``Sigma B / sigma`` or ``sum_k (E_k - E)(c_k - c) / (K sigma)``, so a biased force costs
+    the same for any number of members.
+    """
+
+    def __init__(
+        self,
+        basis: ACEBasis,
+        posterior: Posterior,
+        members: Array,
+        *,
+        baseline: Baseline,
+        noise_std: float,
+        force_scale: float,
+        sigma: str = "exact",
+    ) -> None:
+        if sigma not in ("exact", "members"):
+            raise ValueError(f"sigma is 'exact' or 'members', got {sigma!r}")
+        members = np.atleast_2d(np.asarray(members, dtype=float))
+        if members.shape[1] != basis.size or posterior.mean.shape != (basis.size,):
+            raise ValueError(
+                f"the basis has {basis.size} functions, the posterior {len(posterior.mean)} "
+                f"coefficients and the members {members.shape[1]}"
+            )
+        self.basis = basis
+        self.posterior = posterior
+        self.members = members
+        self.baseline = baseline
+        self.noise_std = float(noise_std)
+        self.force_scale = float(force_scale)
+        self.sigma = sigma
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.basis.elements
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return self.basis.evaluator()
+
+    @cached_property
+    def _deviations(self) -> Array:
+        return self.members - self.posterior.mean
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_evaluator", "_deviations")}
+
+    def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
+        """See `Committee.predict`. The stress costs nothing and is given where there is a volume."""
+        if stress and atoms.cell.rank < 3:
+            raise ValueError(
+                f"the stress needs a cell with a volume; this one has rank {atoms.cell.rank}"
+            )
+        B = self._evaluator.descriptors(atoms)
+        deviations = self._deviations @ B
+        model_std, direction = self._spread(B, deviations)
+        energy_std = float(np.hypot(model_std, self.noise_std * np.sqrt(len(atoms))))
+        # At sigma = 0 there is no direction of growing uncertainty.
+        gradient = direction / energy_std if energy_std > 0 else np.zeros_like(B)
+        forces, virials = self._evaluator.forces(np.stack([self.posterior.mean, gradient]))
+        shift, pair_forces, pair_virial = self.baseline.evaluate(atoms)
+        energy = float(self.posterior.mean @ B) + shift
+        mean_forces, mean_virial = forces[0], virials[0]
+        member_forces = self._evaluator.forces(self.members)[0] if members else None
+        if pair_forces is not None and pair_virial is not None:
+            mean_forces, mean_virial = mean_forces + pair_forces, mean_virial + pair_virial
+            member_forces = None if member_forces is None else member_forces + pair_forces
+        volume = atoms.cell.volume if atoms.cell.rank == 3 else None
+        return Prediction(
+            energy=energy,
+            forces=mean_forces,
+            energy_std=energy_std,
+            energy_std_gradient=-forces[1],
+            model_std=model_std,
+            force_scale=self.force_scale,
+            member_energies=energy + deviations,
+            member_forces=member_forces,
+            stress=-mean_virial / volume if volume else None,
+            energy_std_stress=-virials[1] / volume if volume else None,
+        )
+
+    def _spread(self, B: Array, deviations: Array) -> tuple[float, Array]:
+        """sqrt of the model variance, and half the gradient of that variance by B."""
+        if self.sigma == "exact":
+            direction = self.posterior.covariance @ B
+            return float(np.sqrt(max(B @ direction, 0.0))), direction
+        direction = deviations @ self._deviations / len(deviations)
+        return float(np.sqrt(np.mean(deviations**2))), direction
+
+    def energy_covariance(self, structures: Sequence[Atoms]) -> Array:
+        """Posterior covariance of the energies of n structures without noise, (n, n), eV^2."""
+        B = np.array([self._evaluator.descriptors(atoms) for atoms in structures])
+        return B.reshape(-1, self.basis.size) @ self.posterior.covariance @ B.T
+
+    def write(self, path: str | Path) -> None:
+        """Write ``path`` (JSON) and, beside it, its arrays as ``.npz``; no pickle in either."""
+        path = _json_path(path)
+        arrays: dict[str, Any] = {
+            "mean": self.posterior.mean,
+            "covariance_factor": self.posterior.covariance_factor,
+            "prior_precision": self.posterior.prior_precision,
+            "members": self.members,
+        }
+        for i, table in enumerate(self.basis.tables):
+            arrays |= {f"part{i}/{name}": value for name, value in table.to_arrays().items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        blob = buffer.getvalue()
+        header = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "arrays_sha256": hashlib.sha256(blob).hexdigest(),
+            "basis": self.basis.specification,
+            "baseline": self.baseline.todict(),
+            "parts": len(self.basis.tables),
+            "noise_std": self.noise_std,
+            "force_scale": self.force_scale,
+            "sigma": self.sigma,
+            "noise_precision": self.posterior.noise_precision,
+            "log_evidence": self.posterior.log_evidence,
+            "n_observations": self.posterior.n_observations,
+            "iterations": self.posterior.iterations,
+        }
+        with replacing(path.with_suffix(".npz")) as temporary:
+            temporary.write_bytes(blob)
+        write_json(path, header)
+
+    @classmethod
+    def read(cls, path: str | Path) -> LinearCommittee:
+        """Read what `write` wrote; python-ace need not be installed.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another kind or version, or is damaged.
+        """
+        from ase_hal.ace.tables import FunctionTables
+
+        path = _json_path(path)
+        header = _read_header(path)
+        blob = path.with_suffix(".npz").read_bytes()
+        if hashlib.sha256(blob).hexdigest() != header["arrays_sha256"]:
+            raise ValueError(f"{path.with_suffix('.npz')} is damaged or belongs to another model")
+        try:
+            arrays = dict(np.load(io.BytesIO(blob), allow_pickle=False))
+            tables = [
+                FunctionTables.from_arrays(
+                    {
+                        name.split("/", 1)[1]: value
+                        for name, value in arrays.items()
+                        if name.startswith(f"part{i}/")
+                    }
+                )
+                for i in range(header["parts"])
+            ]
+            posterior = Posterior(
+                mean=arrays["mean"],
+                covariance_factor=arrays["covariance_factor"],
+                noise_precision=header["noise_precision"],
+                prior_precision=arrays["prior_precision"],
+                log_evidence=header["log_evidence"],
+                n_observations=header["n_observations"],
+                iterations=header["iterations"],
+            )
+            return cls(
+                ACEBasis.from_specification(header["basis"], tables=tables),
+                posterior,
+                arrays["members"],
+                baseline=Baseline.fromdict(header["baseline"]),
+                noise_std=header["noise_std"],
+                force_scale=header["force_scale"],
+                sigma=header["sigma"],
+            )
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is not a complete committee file: {error}") from error
+
+
+def _json_path(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix != ".json":
+        raise ValueError(f"a committee file ends in .json, got {path.name!r}")
+    return path
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a committee file: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise ValueError(f"{path} is JSON, but not a committee of ase_hal")
+    if header.get("version") != _VERSION:
+        raise ValueError(
+            f"{path} has format version {header.get('version')}; this ase_hal reads {_VERSION}"
+        )
+    return header

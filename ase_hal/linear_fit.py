@@ -1,0 +1,248 @@
+"""LinearFit: a dataset in, the posterior of a linear ACE potential out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ase_hal.ace.basis import ACEBasis
+from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.linear_committee import LinearCommittee
+from ase_hal.prediction import Array
+from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
+from ase_hal.repulsion import ZBL
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Factors that multiply rows of the design matrix.
+
+    Attributes
+    ----------
+    energy : float
+        w_E; an energy row is multiplied by ``w_E / sqrt(N)``, 1/eV.
+    forces : float
+        w_F; a force component is multiplied by it, Å/eV.
+    virial : float
+        w_V; a virial component is multiplied by ``w_V / sqrt(N)``, 1/eV.
+
+    Notes
+    -----
+    The weights of the loss (van der Oord et al. 2022, Eq. 18) are their squares.
+    """
+
+    energy: float = 15.0
+    forces: float = 1.0
+    virial: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.energy, self.forces, self.virial) < 0 or self.energy <= 0:
+            raise ValueError(f"weights are positive (forces and virial may be zero), got {self}")
+
+
+class _Block(NamedTuple):
+    """Weighted rows of one structure; the targets are labels, then one column an element."""
+
+    rows: Array
+    targets: Array
+    energy: float
+    energy_weight: float
+    counts: Array
+
+
+class LinearFit:
+    """Bayesian fit of a linear ACE potential.
+
+    Parameters
+    ----------
+    basis : ACEBasis
+        The functions.
+    members : int
+        Size K of the committee drawn from the posterior.
+    weights : Weights or callable
+        Row factors; a callable is asked for those of each structure.
+    one_body : mapping of str to float, optional
+        Energies of isolated atoms, eV. By default they are fitted by least squares.
+    repulsion : ZBL, optional
+        Short-range baseline, subtracted from the labels and added back in predictions.
+    force_bound : float
+        Force components of larger magnitude are left out of the fit, eV/Å.
+    relevance_threshold : float, optional
+        The alpha' of automatic relevance determination (section III.E): functions whose prior
+        precision reaches it are pruned. Without it the fit is a Bayesian ridge (III.D).
+
+    Notes
+    -----
+    A fit remembers the rows of every structure it has seen, so that a dataset that grew costs
+    only the new ones. It draws nothing at random but the members.
+
+    Examples
+    --------
+    >>> fit = LinearFit(basis, weights=Weights(energy=15, forces=1, virial=1))
+    >>> committee = fit(dataset, rng=np.random.default_rng(0))
+    """
+
+    def __init__(
+        self,
+        basis: ACEBasis,
+        *,
+        members: int = 8,
+        weights: Weights | Callable[[Atoms], Weights] | None = None,
+        one_body: Mapping[str, float] | None = None,
+        repulsion: ZBL | None = None,
+        force_bound: float = 20.0,
+        relevance_threshold: float | None = None,
+    ) -> None:
+        if members < 2:
+            raise ValueError(f"a committee has at least two members, got {members}")
+        if one_body is not None and (missing := set(basis.elements) - set(one_body)):
+            raise ValueError(f"one_body lacks {', '.join(sorted(missing))}")
+        if not force_bound > 0:
+            raise ValueError(f"force_bound is a positive force in eV/Å, got {force_bound}")
+        self.basis = basis
+        self.members = members
+        self.weights = weights or Weights()
+        self.one_body = one_body
+        self.repulsion = repulsion
+        self.force_bound = force_bound
+        self.relevance_threshold = relevance_threshold
+        self._blocks: dict[str, _Block] = {}
+        self._factor = Factor.empty(basis.size, 1 + len(basis.elements))
+        self._factored: list[str] = []
+
+    def __call__(self, dataset: Sequence[Atoms], *, rng: np.random.Generator) -> LinearCommittee:
+        """Fit to labelled structures.
+
+        Parameters
+        ----------
+        dataset : sequence of Atoms
+            Structures whose calculators hold an energy and, where known, forces and stress.
+        rng : numpy.random.Generator
+            Draws the members.
+
+        Raises
+        ------
+        ValueError
+            For an empty dataset, a structure without a label, elements outside the basis or
+            labels that are not finite; the index of the structure is named.
+        """
+        blocks = self._remember(dataset)
+        one_body = self.one_body or least_squares_one_body(
+            self.basis.elements,
+            np.array([block.counts for block in blocks]),
+            np.array([block.energy for block in blocks]),
+        )
+        # Targets are linear in the one-body energies, so a change of them refits from the
+        # same triangular factor.
+        combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
+        posterior = self._regress(combination)
+        # sigma of a new structure takes the noise of an average label.
+        noise = np.mean([1.0 / block.energy_weight**2 for block in blocks])
+        return LinearCommittee(
+            self.basis,
+            posterior,
+            posterior.sample(self.members, rng=rng),
+            baseline=Baseline(dict(one_body), self.repulsion),
+            noise_std=float(np.sqrt(noise / posterior.noise_precision)),
+            force_scale=_mean_force(dataset),
+        )
+
+    def _regress(self, combination: Array) -> Posterior:
+        if self.relevance_threshold is None:
+            return bayesian_ridge(self._factor, combination=combination)
+        return automatic_relevance(
+            self._factor, threshold=self.relevance_threshold, combination=combination
+        )
+
+    def _remember(self, dataset: Sequence[Atoms]) -> list[_Block]:
+        """Rows of the dataset, and the factor brought up to date with them."""
+        if not len(dataset):
+            raise ValueError("the dataset is empty: nothing to fit")
+        keys = []
+        for index, atoms in enumerate(dataset):
+            weights = self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+            try:
+                labels = _labels(atoms)
+            except ValueError as error:
+                raise ValueError(f"structure {index} of the dataset: {error}") from error
+            key = _key(atoms, labels, weights)
+            if key not in self._blocks:
+                self._blocks[key] = self._block(atoms, labels, weights)
+            keys.append(key)
+        known = len(self._factored)
+        if keys[:known] != self._factored:
+            self._factor, known = Factor.empty(self.basis.size, 1 + len(self.basis.elements)), 0
+        if new := [self._blocks[key] for key in keys[known:]]:
+            self._factor = self._factor.update(
+                np.concatenate([block.rows for block in new]),
+                np.concatenate([block.targets for block in new]),
+            )
+        self._factored = keys
+        return [self._blocks[key] for key in keys]
+
+    def _block(self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> _Block:
+        rows = self.basis.rows(atoms)
+        n = len(atoms)
+        energy = float(labels["energy"])
+        counts = np.array([sum(atoms.symbols == e) for e in self.basis.elements], dtype=float)
+        base = (0.0, None, None) if self.repulsion is None else self.repulsion.evaluate(atoms)
+        factor = weights.energy / np.sqrt(n)
+        design = [factor * rows.energy[None]]
+        target = [np.array([factor * (energy - base[0])])]
+        if "forces" in labels and weights.forces > 0:
+            keep = np.abs(labels["forces"]) <= self.force_bound
+            forces = labels["forces"] - (0.0 if base[1] is None else base[1])
+            design.append(weights.forces * rows.forces[keep])
+            target.append(weights.forces * forces[keep])
+        if "stress" in labels and weights.virial > 0:
+            virial = -atoms.cell.volume * labels["stress"]
+            virial = virial - (0.0 if base[2] is None else base[2])
+            design.append(weights.virial / np.sqrt(n) * rows.virial)
+            target.append(weights.virial / np.sqrt(n) * virial)
+        values = np.concatenate(target)
+        targets = np.zeros((len(values), 1 + len(counts)))
+        targets[:, 0] = values
+        targets[0, 1:] = factor * counts
+        return _Block(np.concatenate(design), targets, energy - base[0], weights.energy, counts)
+
+
+def _labels(atoms: Atoms) -> dict[str, Array]:
+    """The labels a structure carries, checked."""
+    if not isinstance(atoms.calc, SinglePointCalculator):
+        raise ValueError(
+            "it has no labels; label() and read_dataset() attach them in a SinglePointCalculator"
+        )
+    results = atoms.calc.results
+    labels = {
+        name: np.asarray(results[name], dtype=float)
+        for name in ("energy", "forces", "stress")
+        if results.get(name) is not None
+    }
+    if "energy" not in labels:
+        raise ValueError(f"it has no energy, only {', '.join(labels) or 'nothing'}")
+    for name, value in labels.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"its {name} is not finite")
+    return labels
+
+
+def _key(atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
+    digest = hashlib.blake2b(repr(weights).encode(), digest_size=16)
+    for value in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values()):
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest() + ",".join(labels)
+
+
+def _mean_force(dataset: Sequence[Atoms]) -> float:
+    norms = [
+        np.linalg.norm(atoms.calc.results["forces"], axis=1)
+        for atoms in dataset
+        if atoms.calc is not None and "forces" in atoms.calc.results
+    ]
+    return float(np.concatenate(norms).mean()) if norms else 0.0

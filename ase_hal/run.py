@@ -1,0 +1,425 @@
+"""A hyperactive-learning run in a directory of its own: resumable, with everything on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from loky import ProcessPoolExecutor
+from threadpoolctl import threadpool_limits
+
+import ase_hal
+from ase_hal.ace.basis import InnerCutoff
+from ase_hal.ace.export import write_potential
+from ase_hal.dynamics.explorer import Trajectory, run_trajectory
+from ase_hal.frames import Frames
+from ase_hal.journal import Log, locked, replacing
+from ase_hal.linear_committee import LinearCommittee
+from ase_hal.loop import is_labelled, iteration_rng, learn
+from ase_hal.metrics import compare
+from ase_hal.reference import Failure, label
+from ase_hal.report import write_report
+from ase_hal.runfile import RunFile
+
+Event = dict[str, Any]
+
+# Structures of the test set carry this iteration, seeds carry 0.
+_TEST = -1
+# What may differ between a run file and the run it continues.
+_CHANGEABLE = ("workers", "loop")
+
+
+def run(
+    file: str | Path,
+    directory: str | Path | None = None,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+) -> Path:
+    """Start or continue the run that a YAML file describes.
+
+    Parameters
+    ----------
+    file : path
+        The run file.
+    directory : path, optional
+        Where everything goes; by default a folder named like the file, in the current one.
+        If it holds an unfinished run of the same file, that run goes on: a run that was
+        killed gives the same dataset, bit for bit, as one that was not.
+    on_event : callable, optional
+        Receives what is logged as it happens.
+
+    Returns
+    -------
+    Path
+        The directory.
+
+    Raises
+    ------
+    RunFileError
+        If the file is wrong; nothing was started then.
+    ValueError
+        If the directory holds a run of another file.
+    DirectoryInUse
+        If another process is working in the directory.
+    """
+    runfile = RunFile.read(file)
+    directory = Path(directory or Path(file).stem)
+    directory.mkdir(parents=True, exist_ok=True)
+    # One thread for linear algebra: walkers and labels fill the cores, and results then do
+    # not depend on how many there are.
+    with locked(directory), threadpool_limits(1):
+        _adopt(directory, Path(file))
+        with _Run(directory, runfile, on_event or (lambda event: None)) as state:
+            state.go()
+    return directory
+
+
+def _adopt(directory: Path, file: Path) -> None:
+    """Keep a copy of the run file, or check that the directory's one is the same."""
+    mine, text = directory / "run.yaml", file.read_text()
+    if mine.exists() and mine.resolve() != file.resolve():
+        old, new = yaml.safe_load(mine.read_text()), yaml.safe_load(text)
+        differing = sorted(
+            key
+            for key in {*old, *new}
+            if old.get(key) != new.get(key) and key not in _CHANGEABLE
+        )
+        if differing:
+            raise ValueError(
+                f"{directory} holds a run of another file: {', '.join(differing)} differ. "
+                "Give the new run a directory of its own."
+            )
+    with replacing(mine) as temporary:
+        temporary.write_text(text)
+
+
+class _Run:
+    """The files of one run and the loop that fills them."""
+
+    def __init__(
+        self, directory: Path, runfile: RunFile, on_event: Callable[[Event], None]
+    ) -> None:
+        self.directory = directory
+        self.runfile = runfile
+        self.on_event = on_event
+        self.rng = np.random.default_rng(runfile.seed)
+        self.fit = runfile.fit()
+        self.iteration = 0
+        self.committee: LinearCommittee | None = None
+        self.began = time.monotonic()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Run:
+        enter = self._stack.enter_context
+        self.log = enter(Log(self.directory / "log.jsonl"))
+        self.dataset = enter(Frames(self.directory / "dataset.extxyz"))
+        self.test = enter(Frames(self.directory / "test.extxyz"))
+        self.failed = enter(Frames(self.directory / "failed.extxyz"))
+        self.stored = {
+            (int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"])): atoms
+            for frames in (self.dataset, self.test, self.failed)
+            for atoms in frames
+        }
+        self.walkers: Executor | None = None
+        if self.runfile.workers > 1:
+            self.walkers = enter(
+                ProcessPoolExecutor(self.runfile.workers, env={"OMP_NUM_THREADS": "1"})
+            )
+        self.labellers = enter(ThreadPoolExecutor(self.runfile.workers))
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.close()
+
+    def emit(self, event: str, **record: Any) -> None:
+        """Log an event and pass it on."""
+        self.log.append({"event": event, **record})
+        self.on_event({"event": event, **record})
+
+    def go(self) -> None:
+        """Learn, then make the test set, the final fits, the potential and the report."""
+        first = self._rewind()
+        if first is not None:
+            dataset = self._learn(first)
+            test = self._test_set(dataset)
+            self._finish(dataset, test)
+        write_report(self.directory)
+
+    def _rewind(self) -> int | None:
+        """Cut the log after the last complete iteration; its successor, None when all is done."""
+        records = list(self.log)
+        if any(record["event"] == "end" for record in records):
+            self.on_event(records[-1])
+            return None
+        steps = [i for i, record in enumerate(records) if record["event"] == "step"]
+        self.log.truncate(steps[-1] + 1 if steps else 0)
+        first = int(records[steps[-1]]["iteration"]) + 1 if steps else 1
+        self.emit("start", version=ase_hal.__version__, time=time.time(), iteration=first)
+        return first
+
+    def _learn(self, first: int) -> list[Atoms]:
+        explorer = self.runfile.explorer(executor=self.walkers, on_trajectory=self._trajectory)
+        loop = self.runfile.loop
+        self.iteration = first
+        steps = learn(
+            self._seeds(first),
+            self._fit,
+            explorer,
+            self.runfile.calculator(),
+            rng=self.rng,
+            n_select=loop.select,
+            max_labels=loop.max_labels,
+            max_iterations=loop.max_iterations,
+            first_iteration=first,
+            label=self._label,
+        )
+        for step in steps:
+            if step.finished is None:
+                self.emit("step", iteration=step.iteration, n_structures=len(step.dataset))
+                self.iteration = step.iteration + 1
+            else:
+                self.finished = step.finished
+        return list(step.dataset)
+
+    def _seeds(self, first: int) -> list[Atoms]:
+        """The dataset as it was at the start of an iteration; before the first one, the seeds."""
+        if first > 1:
+            return [a for a in self.dataset if int(a.info["hal_iteration"]) < first]
+        seeds = [
+            _tagged(atoms, 0, index, keep_labels=True)
+            for index, atoms in enumerate(self.runfile.seeds())
+        ]
+        for index, atoms in enumerate(seeds):
+            if is_labelled(atoms):
+                seeds[index] = self._store(self.dataset, atoms)
+        missing = [atoms for atoms in seeds if not is_labelled(atoms)]
+        fresh = self._label(missing, self.runfile.calculator(), on_failure=lambda failure: None)
+        if missing and len(fresh) == 0 and len(missing) == len(seeds):
+            reason = self.failed.read(self.failed.path)[0].info["hal_failure"]
+            raise ValueError(f"none of the {len(seeds)} seeds could be labelled; first: {reason}")
+        return [atoms for atoms in seeds if is_labelled(atoms)] + fresh
+
+    def _fit(self, dataset: Sequence[Atoms], *, rng: np.random.Generator) -> LinearCommittee:
+        began = time.monotonic()
+        committee = self.fit(dataset, rng=rng)
+        seconds = time.monotonic() - began
+        committee.write(self.directory / "committee.json")
+        self.committee = committee
+        posterior = committee.posterior
+        self.emit(
+            "fit",
+            iteration=self.iteration,
+            n_structures=len(dataset),
+            n_basis=committee.basis.size,
+            noise_precision=posterior.noise_precision,
+            prior_precision=float(np.median(posterior.prior_precision)),
+            log_evidence=posterior.log_evidence,
+            **self._errors(committee, dataset, self.runfile.test_structures()),
+            seconds=seconds,
+        )
+        return committee
+
+    def _errors(
+        self, committee: LinearCommittee, train: Sequence[Atoms], test: Sequence[Atoms]
+    ) -> Event:
+        errors: Event = {}
+        for name, structures in (("train", train), ("test", test)):
+            found = compare(committee, structures, force_bound=self.fit.force_bound).errors()
+            errors[f"{name}_energy_rmse"] = found.energy_rmse if structures else None
+            errors[f"{name}_forces_rmse"] = found.forces_rmse if structures else None
+        return errors
+
+    def _trajectory(self, trajectory: Trajectory) -> None:
+        folder = self.directory / "iterations" / f"{self.iteration:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"walker{trajectory.walker}.npz"
+        with replacing(path) as temporary:
+            np.savez_compressed(temporary, **asdict(trajectory.trace))
+        self.emit(
+            "trajectory",
+            iteration=self.iteration,
+            stage=trajectory.stage,
+            walker=trajectory.walker,
+            outcome=trajectory.outcome,
+            reason=trajectory.reason,
+            steps=trajectory.steps,
+            trace=str(path.relative_to(self.directory)),
+            acceptance=trajectory.acceptance,
+        )
+
+    def _label(
+        self,
+        structures: Sequence[Atoms],
+        calculator: Any,
+        *,
+        on_failure: Callable[[Failure], None],
+    ) -> list[Atoms]:
+        """Label, but take from disk what was labelled before the run was interrupted."""
+        labelled: list[Atoms] = []
+        fresh: list[Atoms] = []
+
+        def keep(atoms: Atoms) -> None:
+            frames = self.test if atoms.info["hal_iteration"] == _TEST else self.dataset
+            labelled.append(self._store(frames, atoms))
+            self._label_event(labelled[-1])
+
+        def reject(failure: Failure) -> None:
+            atoms = failure.atoms.copy()
+            atoms.info |= {"hal_failure": failure.reason, "hal_label_seconds": failure.seconds}
+            self._store(self.failed, atoms)
+            self._failure_event(atoms)
+            on_failure(failure)
+
+        for atoms in structures:
+            known = self.stored.get((atoms.info["hal_iteration"], atoms.info["hal_index"]))
+            if known is None:
+                fresh.append(atoms)
+            elif is_labelled(known):
+                labelled.append(known)
+                self._label_event(known)
+            else:
+                reason, seconds = known.info["hal_failure"], known.info["hal_label_seconds"]
+                self._failure_event(known)
+                on_failure(Failure(atoms, str(reason), float(seconds)))
+        if fresh:
+            label(
+                fresh,
+                calculator,
+                executor=self.labellers,
+                timeout=self.runfile.reference.timeout,
+                on_label=keep,
+                on_failure=reject,
+            )
+        return labelled
+
+    def _store(self, frames: Frames, atoms: Atoms) -> Atoms:
+        key = (int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"]))
+        if key not in self.stored:
+            self.stored[key] = frames.append(atoms)
+        return self.stored[key]
+
+    def _failure_event(self, atoms: Atoms) -> None:
+        info = atoms.info
+        self.emit(
+            "failure",
+            iteration=int(info["hal_iteration"]),
+            index=int(info["hal_index"]),
+            reason=str(info["hal_failure"]),
+        )
+
+    def _label_event(self, atoms: Atoms) -> None:
+        """Log a label beside what the committee predicted before it had seen it."""
+        info, n = atoms.info, len(atoms)
+        blind: Event = {"energy_error": None, "energy_std": None, "forces_rmse": None}
+        if self.committee is not None:
+            prediction, results = self.committee.predict(atoms), atoms.calc.results
+            blind["energy_error"] = (prediction.energy - results["energy"]) / n
+            blind["energy_std"] = prediction.energy_std / n
+            if "forces" in results:
+                difference = prediction.forces - results["forces"]
+                blind["forces_rmse"] = float(np.sqrt(np.mean(difference**2)))
+        self.emit(
+            "label" if info["hal_iteration"] != _TEST else "test",
+            iteration=int(info["hal_iteration"]),
+            index=int(info["hal_index"]),
+            stage=info.get("hal_stage"),
+            n_atoms=n,
+            seconds=float(info.get("hal_label_seconds", 0.0)),
+            **blind,
+        )
+
+    def _test_set(self, dataset: Sequence[Atoms]) -> list[Atoms]:
+        """Structures found by going on exploring; never trained on."""
+        per_stage = self.runfile.test_per_stage
+        explorer = self.runfile.explorer()
+        self.iteration = _TEST
+        jobs = []
+        for index, stage in enumerate(explorer.stages):
+            starts = explorer.starts(index, dataset)
+            for i in range(per_stage):
+                number = index * per_stage + i
+                rng = iteration_rng(self.rng, 1_000_000 + number)
+                start = starts[rng.integers(len(starts))]
+                jobs.append((self.committee, stage, start, number, rng))
+        found = []
+        for trajectory in self._run_jobs(jobs):
+            self._trajectory(trajectory)
+            atoms = trajectory.found
+            if atoms is None and trajectory.outcome == "stable":
+                atoms = trajectory.final
+                atoms.info["hal_stage"] = trajectory.stage
+            if atoms is not None:
+                found.append(_tagged(atoms, _TEST, trajectory.walker))
+        if not found:
+            return self.runfile.test_structures()
+        return self._label(found, self.runfile.calculator(), on_failure=lambda failure: None)
+
+    def _run_jobs(self, jobs: list[tuple[Any, ...]]) -> Any:
+        if self.walkers is None:
+            return (run_trajectory(*job) for job in jobs)
+        futures = [self.walkers.submit(run_trajectory, *job) for job in jobs]
+        return (future.result() for future in futures)
+
+    def _finish(self, dataset: Sequence[Atoms], test: Sequence[Atoms]) -> None:
+        final = self.committee
+        assert final is not None  # learn() yields at least one step
+        if (plan := self.runfile.final) is not None:
+            final = self._final_fits(dataset, test, plan.relevance_thresholds)
+            final.write(self.directory / "final.json")
+        files = write_potential(final, self.directory / "potential")
+        self.emit(
+            "end",
+            finished=self.finished,
+            n_structures=len(dataset),
+            n_failed=len(self.failed),
+            **self._errors(final, dataset, test),
+            potential=[path.name for path in files],
+            seconds=time.monotonic() - self.began,
+        )
+
+    def _final_fits(
+        self, dataset: Sequence[Atoms], test: Sequence[Atoms], thresholds: Sequence[float]
+    ) -> LinearCommittee:
+        """ARD for every threshold; the one with the best test error (else evidence) is kept."""
+        fit = self.runfile.fit()
+        if self.runfile.final.inner_cutoff == "shortest":
+            shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
+            fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
+        best, best_score = None, np.inf
+        for number, threshold in enumerate(thresholds):
+            fit.relevance_threshold = threshold
+            began = time.monotonic()
+            committee = fit(dataset, rng=iteration_rng(self.rng, 2_000_000 + number))
+            errors = self._errors(committee, dataset, test)
+            self.emit(
+                "relevance",
+                threshold=threshold,
+                n_basis=int(committee.posterior.active.sum()),
+                **errors,
+                seconds=time.monotonic() - began,
+            )
+            score = errors["test_energy_rmse"] if test else -committee.posterior.log_evidence
+            if best is None or score < best_score:
+                best, best_score = committee, score
+        assert best is not None
+        return best
+
+
+def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = False) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = atoms.calc if keep_labels else None
+    copy.info |= {"hal_iteration": iteration, "hal_index": index}
+    return copy
+
+
+def _shortest_distance(atoms: Atoms, cutoff: float) -> float:
+    return float(neighbor_list("d", atoms, cutoff).min(initial=cutoff))

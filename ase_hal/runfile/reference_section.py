@@ -1,0 +1,104 @@
+"""Section of a run file about what labels structures: ``reference``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ase.calculators import emt
+from ase.calculators.calculator import BaseCalculator
+from pydantic import Field, model_validator
+
+from ase_hal.named_references import named_calculator
+from ase_hal.quantities import Duration
+from ase_hal.runfile.errors import Problem, Problems, one_line
+from ase_hal.runfile.fields import Section
+
+
+class ReferenceSection(Section):
+    """``reference``: what labels the structures.
+
+    Texts in ``parameters`` that begin with ``./`` or ``../`` are paths relative to the run file.
+    """
+
+    name: str | None = None
+    import_: str | None = Field(default=None, alias="import", pattern=r"^[\w.]+:\w+$")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    timeout: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ReferenceSection:
+        if (self.name is None) == (self.import_ is None):
+            raise ValueError("give either name or import")
+        return self
+
+    def build(self, directory: Path) -> Callable[[], BaseCalculator]:
+        """What makes the calculator, in any process.
+
+        Parameters
+        ----------
+        directory : Path
+            Of the run file; modules are looked for there too.
+
+        Raises
+        ------
+        Problems
+            If there is nothing to import under the name given.
+        """
+        parameters = {key: _resolved(value, directory) for key, value in self.parameters.items()}
+        if self.import_ is None:
+            return partial(named_calculator, str(self.name), **parameters)
+        if str(directory) not in sys.path:
+            sys.path.append(str(directory))
+        module, _, name = self.import_.partition(":")
+        try:
+            factory = getattr(importlib.import_module(module), name)
+            inspect.signature(factory).bind(**parameters)
+        except Exception as error:  # whatever a module of somebody else's raises
+            raise Problems([(("import",), _reason(error))]) from error
+        return partial(factory, **parameters)
+
+    def check(self, directory: Path, elements: Sequence[str]) -> None:
+        """Raise `Problems` where there is no such reference, or it does not know an element.
+
+        A calculator from somebody else's function is not made here: it may be big.
+        """
+        factory = self.build(directory)
+        if self.import_ is not None:
+            return
+        try:
+            known = _elements_of(factory())
+        except (ValueError, ImportError, OSError) as error:
+            raise Problems([(("name",), _reason(error))]) from error
+        unknown: list[Problem] = [
+            (("name",), f"{self.name} does not know {element}, only {', '.join(sorted(known))}")
+            for element in elements
+            if known and element not in known
+        ]
+        Problems.raise_any(unknown)
+
+
+def _elements_of(calculator: BaseCalculator) -> set[str]:
+    """The elements a calculator is set up for; empty where it does not tell."""
+    if isinstance(calculator, emt.EMT):
+        return set(emt.parameters)
+    for name in ("atom_types", "pseudopotentials"):
+        value = calculator.parameters.get(name)
+        if isinstance(value, Mapping):
+            return set(value)
+    return set()
+
+
+def _resolved(value: Any, directory: Path) -> Any:
+    if isinstance(value, str) and value.startswith(("./", "../")):
+        return str((directory / value).resolve())
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return one_line(error) or type(error).__name__

@@ -1,0 +1,77 @@
+"""Imports point only downwards: the layers of the package, enforced."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ase_hal"
+
+LAYERS = {
+    "prediction": 0,
+    "journal": 0,
+    "frames": 0,
+    "regression": 0,
+    "repulsion": 0,
+    "ace": 0,
+    "committee": 1,
+    "baseline": 1,
+    "linear_committee": 1,
+    "uncertainty": 1,
+    "metrics": 1,
+    "reference": 1,
+    "label_server": 1,
+    "named_references": 1,
+    "datasets": 1,
+    "linear_fit": 2,
+    "selection": 2,
+    "calculators": 2,
+    "structures": 2,
+    "dynamics": 3,
+    "loop": 4,
+    "runfile": 5,
+    "run": 5,
+    "report": 5,
+    "display": 5,
+    "quantities": 5,
+    "cli": 5,
+}
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def layer_name(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path):
+    """Parts of the package that a file imports, at module level or inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "ase_hal":
+            yield from (alias.name for alias in node.names if alias.name in LAYERS)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ase_hal."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("ase_hal.")
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    here = layer_name(path)
+    assert here in LAYERS, f"{here} has no place in the table of layers"
+    for name in imported(path):
+        assert LAYERS[name] <= LAYERS[here], f"{path.name} (layer {here}) imports {name}"
+
+
+def test_only_one_file_imports_pyace():
+    importers = {
+        path.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import) and any(a.name == "pyace" for a in node.names)
+    }
+    assert importers == {"pacemaker.py"}

@@ -1,0 +1,283 @@
+"""LinearFit and LinearCommittee against closed forms, finite differences and symmetry."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100
+from ase.calculators.singlepoint import SinglePointCalculator
+from datasets_emt import al_cu_basis, al_cu_dataset, labelled, rattled
+from sklearn.linear_model import BayesianRidge
+
+from ase_hal import LinearCommittee, LinearFit, Weights
+from ase_hal.ace import ACEBasis
+from ase_hal.calculators import HALCalculator
+from ase_hal.metrics import compare
+from ase_hal.repulsion import ZBL
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return LinearFit(al_cu_basis(), repulsion=ZBL(1.0, 2.0))
+
+
+@pytest.fixture(scope="module")
+def committee(fit):
+    return fit(al_cu_dataset(), rng=np.random.default_rng(1))
+
+
+def structures():
+    rng = np.random.default_rng(5)
+    cell = next(rattled("Al", 1, rng=rng, second="Cu"))
+    cell.calc = None
+    slab = fcc100("Al", (2, 2, 3), vacuum=6.0)
+    slab.symbols[:3] = "Cu"
+    slab.rattle(0.08, seed=2)
+    cluster = Atoms("Al3Cu2", rng.uniform(0, 4.5, (5, 3)))
+    while np.min(cluster.get_all_distances()[np.triu_indices(5, 1)]) < 1.6:
+        cluster.positions = rng.uniform(0, 4.5, (5, 3))
+    return {"bulk": cell, "slab": slab, "molecule": cluster}
+
+
+def by_hand(fit, dataset, weights, one_body):
+    """The weighted design matrix, written down once more from its definition."""
+    rows, targets = [], []
+    for atoms in dataset:
+        r, results, n = fit.basis.rows(atoms), atoms.calc.results, len(atoms)
+        zbl = fit.repulsion.evaluate(atoms)
+        w = weights.energy / np.sqrt(n)
+        rows.append(w * r.energy[None])
+        e0 = sum(one_body[s] for s in atoms.symbols)
+        targets.append([w * (results["energy"] - e0 - zbl[0])])
+        rows.append(weights.forces * r.forces.reshape(3 * n, -1))
+        targets.append(weights.forces * (results["forces"] - zbl[1]).ravel())
+        w = weights.virial / np.sqrt(n)
+        rows.append(w * r.virial)
+        targets.append(w * (-atoms.cell.volume * results["stress"] - zbl[2]))
+    return np.concatenate(rows), np.concatenate(targets)
+
+
+def test_posterior_is_scikit_learns(fit, committee):
+    rows, targets = by_hand(fit, al_cu_dataset(), Weights(), committee.baseline.one_body)
+    oracle = BayesianRidge(fit_intercept=False, max_iter=20000, tol=1e-12).fit(rows, targets)
+    assert committee.posterior.noise_precision == pytest.approx(oracle.alpha_, rel=1e-5)
+    rng = np.random.default_rng(0)
+    probe = rows[rng.choice(len(rows), 50)]
+    np.testing.assert_allclose(
+        probe @ committee.posterior.mean, probe @ oracle.coef_, rtol=1e-5, atol=1e-6
+    )
+    std = np.sqrt(np.einsum("ij,jk,ik->i", probe, committee.posterior.covariance, probe))
+    expected = np.sqrt(np.einsum("ij,jk,ik->i", probe, oracle.sigma_, probe))
+    np.testing.assert_allclose(std, expected, rtol=1e-4)
+
+
+def test_fit_learns(committee):
+    held_out = list(rattled("Al", 10, rng=np.random.default_rng(99), second="Cu"))
+    errors = compare(committee, held_out).errors()
+    assert errors.energy_rmse < 0.01
+    assert errors.forces_rmse < 0.15
+
+
+def test_growing_dataset_gives_the_same_bits_as_a_fresh_fit():
+    dataset = list(al_cu_dataset())
+    grown = LinearFit(al_cu_basis())
+    for n in (10, 11, 14):
+        committee = grown(dataset[:n], rng=np.random.default_rng(1))
+    fresh = LinearFit(al_cu_basis())(dataset[:14], rng=np.random.default_rng(1))
+    assert np.array_equal(committee.posterior.mean, fresh.posterior.mean)
+    assert np.array_equal(committee.members, fresh.members)
+
+
+def test_rows_are_computed_once(monkeypatch):
+    basis = copy.copy(al_cu_basis())
+    calls = []
+    original = type(basis).rows
+    monkeypatch.setattr(
+        type(basis), "rows", lambda self, atoms: calls.append(1) or original(self, atoms)
+    )
+    fit = LinearFit(basis)
+    dataset = list(al_cu_dataset()[:8])
+    fit(dataset, rng=np.random.default_rng(1))
+    fit(dataset[2:], rng=np.random.default_rng(1))
+    assert len(calls) == 8
+
+
+@pytest.mark.parametrize("sigma", ["exact", "members"])
+@pytest.mark.parametrize("kind", ["bulk", "slab", "molecule"])
+@pytest.mark.parametrize("tau", [0.0, 0.7, 20.0])
+def test_biased_forces_and_stress_are_derivatives(committee, sigma, kind, tau):
+    model = copy.copy(committee)
+    model.sigma = sigma
+    atoms = structures()[kind]
+    atoms.calc = HALCalculator(model, tau=tau)
+    forces = atoms.get_forces()
+    np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-9)
+    h = 1e-4
+    for index, axis in [(0, 0), (2, 1), (len(atoms) - 1, 2)]:
+        energies = []
+        for factor in (-2, -1, 1, 2):
+            moved = atoms.copy()
+            moved.positions[index, axis] += factor * h
+            moved.calc = atoms.calc
+            energies.append(moved.get_potential_energy())
+        slope = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * h)
+        assert -slope == pytest.approx(forces[index, axis], abs=1e-6)
+    if kind != "bulk":
+        return
+    stress = atoms.get_stress()
+    for voigt, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        energies = []
+        for factor in (-2, -1, 1, 2):
+            strain = np.eye(3)
+            strain[i, j] += factor * h / 2
+            strain[j, i] += factor * h / 2
+            moved = atoms.copy()
+            moved.set_cell(atoms.cell @ strain, scale_atoms=True)
+            moved.calc = atoms.calc
+            energies.append(moved.get_potential_energy())
+        slope = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * h)
+        assert slope / atoms.cell.volume == pytest.approx(stress[voigt], abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["bulk", "slab", "molecule"])
+def test_predictions_are_invariant(committee, kind):
+    atoms = structures()[kind]
+    before = committee.predict(atoms, members=True)
+    rng = np.random.default_rng(8)
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    order = rng.permutation(len(atoms))
+    moved = atoms.copy()[order]
+    moved.positions += rng.uniform(-9, 9, 3)
+    moved.set_cell(moved.cell @ rotation)
+    moved.positions = moved.positions @ rotation
+    after = committee.predict(moved, members=True)
+    assert after.energy == pytest.approx(before.energy, abs=1e-9)
+    assert after.energy_std == pytest.approx(before.energy_std, rel=1e-8)
+    np.testing.assert_allclose(after.forces, before.forces[order] @ rotation, atol=1e-8)
+    np.testing.assert_allclose(
+        after.energy_std_gradient, before.energy_std_gradient[order] @ rotation, atol=1e-8
+    )
+    np.testing.assert_allclose(after.member_energies, before.member_energies, atol=1e-8)
+    np.testing.assert_allclose(
+        after.member_forces, before.member_forces[:, order] @ rotation, atol=1e-8
+    )
+
+
+def test_committee_sigma_is_the_spread_of_its_members(committee):
+    model = copy.copy(committee)
+    model.sigma = "members"
+    atoms = structures()["bulk"]
+    p = model.predict(atoms, members=True)
+    spread = np.sqrt(np.mean((p.member_energies - p.energy) ** 2))
+    assert p.model_std == pytest.approx(spread, rel=1e-10)
+    assert p.energy_std**2 == pytest.approx(spread**2 + len(atoms) * model.noise_std**2)
+    gradient = np.einsum(
+        "k,kij->ij", p.member_energies - p.energy, p.forces - p.member_forces
+    ) / (len(model.members) * p.energy_std)
+    np.testing.assert_allclose(p.energy_std_gradient, gradient, atol=1e-9)
+
+
+def test_many_members_approach_the_exact_sigma(committee):
+    model = copy.copy(committee)
+    model.members = committee.posterior.sample(4000, rng=np.random.default_rng(2))
+    atoms = structures()["bulk"]
+    exact = model.predict(atoms).model_std
+    model.sigma = "members"
+    assert model.predict(atoms).model_std == pytest.approx(exact, rel=5 / np.sqrt(2 * 4000))
+
+
+def test_an_element_never_seen_together_is_uncertain():
+    """One Ni in fcc Al, for a model of pure Al and pure Ni: sigma grows by more than 50."""
+    rng = np.random.default_rng(4)
+    basis = ACEBasis(("Al", "Ni"), rcut=5.0, nradmax_by_orders=[8, 4], lmax_by_orders=[0, 3])
+    dataset = [*rattled("Al", 25, rng=rng), *rattled("Ni", 25, rng=rng)]
+    model = LinearFit(basis)(dataset, rng=rng)
+    atoms = bulk("Al", a=4.0, cubic=True) * 2
+    pure = model.predict(atoms).model_std
+    atoms.symbols[0] = "Ni"
+    assert model.predict(atoms).model_std > 50 * pure
+
+
+def test_file_round_trip_is_exact(committee, tmp_path):
+    committee.write(tmp_path / "model.json")
+    again = LinearCommittee.read(tmp_path / "model.json")
+    for atoms in structures().values():
+        a, b = committee.predict(atoms, members=True), again.predict(atoms, members=True)
+        assert a.energy == b.energy
+        assert a.energy_std == b.energy_std
+        assert np.array_equal(a.member_forces, b.member_forces)
+
+
+def test_damaged_and_foreign_files_are_refused(committee, tmp_path):
+    path = tmp_path / "model.json"
+    committee.write(path)
+    blob = path.with_suffix(".npz").read_bytes()
+    path.with_suffix(".npz").write_bytes(blob[:1000] + b"x" + blob[1001:])
+    with pytest.raises(ValueError, match="damaged"):
+        LinearCommittee.read(path)
+    path.write_text('{"format": "something else"}')
+    with pytest.raises(ValueError, match="not a committee"):
+        LinearCommittee.read(path)
+    path.write_text("not JSON")
+    with pytest.raises(ValueError, match="not a committee"):
+        LinearCommittee.read(path)
+
+
+def test_a_pickled_committee_predicts_the_same(committee):
+    atoms = structures()["slab"]
+    again = pickle.loads(pickle.dumps(committee))
+    assert again.predict(atoms).energy == committee.predict(atoms).energy
+
+
+def test_one_body_energies(fit):
+    dataset = al_cu_dataset()
+    given = {"Al": -3.0, "Cu": -4.0}
+    fixed = LinearFit(al_cu_basis(), one_body=given)(dataset, rng=np.random.default_rng(1))
+    assert fixed.baseline.one_body == given
+    alone = Atoms("Al", cell=[20, 20, 20], pbc=True)
+    assert fixed.predict(alone).energy == pytest.approx(-3.0, abs=1e-12)
+
+
+def test_large_forces_are_left_out():
+    basis = al_cu_basis()
+    dataset = [labelled(a) for a in al_cu_dataset()[:10]]
+    spoiled = [a.copy() for a in dataset]
+    for old, new in zip(dataset, spoiled, strict=True):
+        new.calc = SinglePointCalculator(new, **old.calc.results)
+    forces = spoiled[3].calc.results["forces"].copy()
+    forces[2, 1] = 1e4
+    spoiled[3].calc.results["forces"] = forces
+    clean = LinearFit(basis)(dataset, rng=np.random.default_rng(1))
+    robust = LinearFit(basis)(spoiled, rng=np.random.default_rng(1))
+    atoms = structures()["bulk"]
+    assert robust.predict(atoms).energy == pytest.approx(clean.predict(atoms).energy, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: setattr(a, "calc", None), "structure 1 .* no labels"),
+        (lambda a: a.calc.results.update(energy=np.nan), "structure 1 .* not finite"),
+        (lambda a: a.calc.results.pop("energy"), "structure 1 .* no energy"),
+    ],
+)
+def test_bad_labels_are_named(spoil, message):
+    dataset = [labelled(a) for a in al_cu_dataset()[:3]]
+    spoil(dataset[1])
+    with pytest.raises(ValueError, match=message):
+        LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1))
+
+
+def test_bad_arguments(committee):
+    with pytest.raises(ValueError, match="empty"):
+        LinearFit(al_cu_basis())([], rng=np.random.default_rng(1))
+    with pytest.raises(ValueError, match="at least two"):
+        LinearFit(al_cu_basis(), members=1)
+    with pytest.raises(ValueError, match="one_body lacks Cu"):
+        LinearFit(al_cu_basis(), one_body={"Al": 0.0})
+    with pytest.raises(ValueError, match="Si|element"):
+        committee.predict(bulk("Si"))
+    with pytest.raises(ValueError, match="volume"):
+        committee.predict(Atoms("Al"), stress=True)

@@ -1,0 +1,162 @@
+"""learn(): the loop on small real problems, and what it must never do."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.calculator import CalculationFailed
+from ase.calculators.emt import EMT
+from datasets_emt import al_cu_basis, al_cu_dataset
+
+from ase_hal import LinearFit, learn
+from ase_hal.dynamics import HALExplorer, Stage, Trigger
+from ase_hal.loop import iteration_rng
+
+
+def rattle(committee, *, dataset, rng):
+    """Two rattled copies of a structure of the dataset."""
+    for _ in range(2):
+        atoms = dataset[int(rng.integers(len(dataset)))].copy()
+        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+        yield atoms
+
+
+def seeds(n=3):
+    return [atoms.copy() for atoms in al_cu_dataset()[:n]]
+
+
+def fingerprint(dataset):
+    return [(a.positions.tobytes(), a.calc.results["energy"]) for a in dataset]
+
+
+def test_every_step_says_what_happened():
+    steps = list(
+        learn(seeds(), LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(1),
+              max_iterations=3)
+    )  # fmt: skip
+    assert [step.iteration for step in steps] == [1, 2, 3, 4]
+    assert [step.finished for step in steps] == [None, None, None, "iterations"]
+    for before, after in zip(steps[:-1], steps[1:-1], strict=False):
+        assert len(after.dataset) == len(before.dataset) + len(after.labelled)
+    provenance = [(a.info["hal_iteration"], a.info["hal_index"]) for a in steps[-1].dataset]
+    assert provenance == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
+
+
+def test_label_budget_is_exact():
+    *_, last = learn(
+        seeds(), LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(1), max_labels=3
+    )
+    assert last.finished == "labels"
+    assert len(last.dataset) == 6
+
+
+def test_the_last_committee_knows_the_whole_dataset():
+    fit = LinearFit(al_cu_basis())
+    *_, last = learn(seeds(), fit, rattle, EMT(), rng=np.random.default_rng(1), max_labels=2)
+    fresh = LinearFit(al_cu_basis())(last.dataset, rng=np.random.default_rng(1))
+    assert np.array_equal(last.committee.posterior.mean, fresh.posterior.mean)
+
+
+def test_continuing_is_the_same_as_never_having_stopped():
+    whole = list(
+        learn(seeds(), LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(7),
+              max_iterations=4)
+    )  # fmt: skip
+    halfway = whole[1].dataset
+    rest = list(
+        learn(halfway, LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(7),
+              max_iterations=4, first_iteration=3)
+    )  # fmt: skip
+    assert fingerprint(rest[-1].dataset) == fingerprint(whole[-1].dataset)
+
+
+def test_an_explorer_that_finds_nothing_ends_the_loop():
+    def explore(committee, *, dataset, rng):
+        return []
+
+    (only,) = learn(
+        seeds(), LinearFit(al_cu_basis()), explore, EMT(), rng=np.random.default_rng(1)
+    )
+    assert only.finished == "converged"
+
+
+class OneInThree(EMT):
+    """Refuses structures by their content, as a code that does not converge would."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        if int(abs(atoms.positions[0, 0]) * 1e6) % 3 == 0:
+            raise CalculationFailed("SCF did not converge")
+        super().calculate(atoms, properties, system_changes)
+
+
+def test_failures_are_reported_and_the_loop_goes_on():
+    steps = list(
+        learn(al_cu_dataset()[:3], LinearFit(al_cu_basis()), rattle, OneInThree,
+              rng=np.random.default_rng(2), max_iterations=8)
+    )  # fmt: skip
+    failures = [failure for step in steps for failure in step.failures]
+    assert failures
+    assert all("SCF did not converge" in failure.reason for failure in failures)
+    assert steps[-1].finished == "iterations"
+    assert len(steps[-1].dataset) == 3 + 2 * 8 - len(failures)
+
+
+class Broken(EMT):
+    def calculate(self, *args, **kwargs):
+        raise CalculationFailed("no licence")
+
+
+def test_a_reference_that_never_works_ends_the_loop():
+    steps = list(
+        learn(al_cu_dataset()[:3], LinearFit(al_cu_basis()), rattle, Broken,
+              rng=np.random.default_rng(2))
+    )  # fmt: skip
+    assert steps[-1].finished == "failures"
+    with pytest.raises(ValueError, match="none of the 2 seeds .* no licence"):
+        learn(seeds(2), LinearFit(al_cu_basis()), rattle, Broken, rng=np.random.default_rng(2))
+
+
+def test_hal_explorer_goes_through_its_stages():
+    """A loose tolerance is never exceeded: the second stage is reached, and the loop ends."""
+    seen = []
+    explorer = HALExplorer(
+        [
+            Stage("cold", 300, steps=30, trigger=Trigger("relative", 1e6), patience=2),
+            Stage("hot", 600, steps=20, trigger=Trigger("relative", 1e6), patience=3, start="any"),
+        ],
+        walkers=2,
+        on_trajectory=seen.append,
+    )
+    (last,) = learn(
+        al_cu_dataset(), LinearFit(al_cu_basis()), explorer, EMT(), rng=np.random.default_rng(3)
+    )
+    assert last.finished == "converged"
+    assert [t.stage for t in seen] == ["cold"] * 2 + ["hot"] * 4
+    assert [t.steps for t in seen] == [30] * 2 + [20] * 4
+
+
+def test_hal_explorer_finds_what_is_uncertain():
+    explorer = HALExplorer([Stage("hot", 900, steps=400, trigger=Trigger("relative", 0.6))])
+    fit = LinearFit(al_cu_basis())
+    first, *_ = learn(
+        [bulk("Al", a=a, cubic=True) for a in (3.95, 4.0, 4.1)], fit, explorer, EMT(),
+        rng=np.random.default_rng(3), max_labels=1,
+    )  # fmt: skip
+    (found,) = first.labelled
+    assert found.info["hal_stage"] == "hot"
+    assert found.info["hal_outcome"] in ("uncertain", "untrustworthy")
+
+
+def test_iteration_streams_are_independent_of_order():
+    rng = np.random.default_rng(5)
+    late = iteration_rng(rng, 9).random(3)
+    iteration_rng(rng, 2).random(100)
+    assert np.array_equal(iteration_rng(rng, 9).random(3), late)
+    assert not np.array_equal(iteration_rng(rng, 8).random(3), late)
+
+
+def test_bad_arguments():
+    fit = LinearFit(al_cu_basis())
+    with pytest.raises(ValueError, match="at least one starting structure"):
+        learn([], fit, rattle, EMT(), rng=np.random.default_rng(1))
+    with pytest.raises(ValueError, match="n_select >= 1"):
+        learn(seeds(), fit, rattle, EMT(), rng=np.random.default_rng(1), n_select=0)
