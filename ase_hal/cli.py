@@ -250,7 +250,7 @@ def export(
     """Write a potential for pacemaker (.yaml) and LAMMPS (.yace and its commands, .in)."""
     with _errors_in_a_line(debug):
         from ase_hal import LinearCommittee
-        from ase_hal.ace.export import write_potential
+        from ase_hal.export import write_potential
 
         files = write_potential(LinearCommittee.read(model), output or model.with_suffix(""))
         for path in files:

@@ -100,11 +100,12 @@ def _label(job: Job, surroundings: Surroundings, control: Connection, parent: in
     with _scratch_folder(surroundings.scratch) as folder:
         receiver, sender = Pipe(duplex=False)
         output, output_end = os.pipe()
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
                 control.close()
-                _become_child(output_end)
+                _become_child(server, output_end)
                 calculate_and_exit(job, surroundings, folder, sender)
             finally:
                 os._exit(1)  # Never back into the server's loop.
@@ -130,8 +131,7 @@ def _scratch_folder(parent: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _become_child(output: int) -> None:
-    server = os.getppid()
+def _become_child(server: int, output: int) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

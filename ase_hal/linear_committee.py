@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -137,7 +138,7 @@ class LinearCommittee:
         """sqrt of the model variance, and half the gradient of that variance by B."""
         if self.sigma == "exact":
             direction = self.posterior.covariance @ B
-            return float(np.sqrt(max(B @ direction, 0.0))), direction
+            return math.sqrt(max(float(B @ direction), 0.0)), direction
         direction = deviations @ self._deviations / len(deviations)
         return float(np.sqrt(np.mean(deviations**2))), direction
 

@@ -161,9 +161,7 @@ def _turns(
         fit_rng, explore_rng = iteration_rng(rng, iteration).spawn(2)
         committee = fit(dataset, rng=fit_rng)
         finished = budget.spent(iteration, added, fruitless)
-        candidates = (
-            [] if finished else list(explore(committee, dataset=dataset, rng=explore_rng))
-        )
+        candidates = [] if finished else list(explore(committee, dataset=dataset, rng=explore_rng))
         if not candidates:
             reason = finished or "converged"
             yield Step(iteration, committee, (), (), (), tuple(dataset), reason)

@@ -159,7 +159,8 @@ def espresso(
     pseudopotentials : mapping of str to str
         File of each element, in `pseudo_dir`.
     input_data : mapping
-        Namelists of the input file, for example ``{"system": {"ecutwfc": 30}}`` (Ry).
+        Namelists of the input file, as for ASE's Espresso calculator, for example
+        ``{"system": {"ecutwfc": 30}}`` (Ry). Forces and stress are asked for by default.
     kpts, koffset, kspacing
         As for ASE's Espresso calculator; without `kpts` and `kspacing`, Gamma only.
     pseudo_dir : str, optional
@@ -169,13 +170,7 @@ def espresso(
     directory : str
         An absolute path keeps the files of every label, each in a folder of its own.
     """
-    program = next((word for word in shlex.split(command) if "pw" in Path(word).name), "")
-    for word in (shlex.split(command)[:1] or [command])[0], program or command:
-        if shutil.which(word) is None:
-            raise FileNotFoundError(
-                f"{word} of the command {command!r} is not on the PATH: install Quantum ESPRESSO "
-                "(Debian: apt-get install quantum-espresso) or give its path as `command`"
-            )
+    _check_programs(command)
     default = os.environ.get("ESPRESSO_PSEUDO", _DEBIAN_PSEUDOPOTENTIALS)
     folder = _existing(pseudo_dir or default)
     for file in pseudopotentials.values():
@@ -194,10 +189,25 @@ def espresso(
     )
 
 
+def _check_programs(command: str) -> None:
+    first, *others = shlex.split(command) or [command]
+    for program in (first, *(word for word in others if Path(word).name.startswith("pw"))):
+        if shutil.which(program) is None:
+            raise FileNotFoundError(
+                f"{program} of the command {command!r} is not on the PATH: install Quantum "
+                "ESPRESSO (Debian: apt-get install quantum-espresso) or give its path"
+            )
+
+
 def _with_forces(input_data: Mapping[str, Any]) -> dict[str, Any]:
     """Have forces and stress printed, which pw.x else leaves out of a scf calculation."""
-    control = {"tprnfor": True, "tstress": True, **input_data.get("control", {})}
-    return {**input_data, "control": control}
+    from ase.io.espresso_namelist.namelist import Namelist
+
+    namelists = Namelist(input_data)
+    namelists.to_nested("pw")
+    for key in ("tprnfor", "tstress"):
+        namelists["control"].setdefault(key, True)
+    return {name: dict(content) for name, content in namelists.items()}
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

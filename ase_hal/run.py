@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 import ase_hal
 from ase_hal.ace.basis import InnerCutoff
-from ase_hal.ace.export import write_potential
 from ase_hal.dynamics.explorer import Trajectory, run_trajectory
+from ase_hal.export import write_potential
 from ase_hal.frames import Frames
 from ase_hal.journal import Log, locked, replacing
 from ase_hal.linear_committee import LinearCommittee
@@ -29,6 +29,7 @@ from ase_hal.metrics import compare
 from ase_hal.reference import Failure, label
 from ase_hal.report import write_report
 from ase_hal.runfile import RunFile
+from ase_hal.runfile.settings import FinalSection
 
 Event = dict[str, Any]
 
@@ -89,9 +90,7 @@ def _adopt(directory: Path, file: Path) -> None:
     if mine.exists() and mine.resolve() != file.resolve():
         old, new = yaml.safe_load(mine.read_text()), yaml.safe_load(text)
         differing = sorted(
-            key
-            for key in {*old, *new}
-            if old.get(key) != new.get(key) and key not in _CHANGEABLE
+            key for key in {*old, *new} if old.get(key) != new.get(key) and key not in _CHANGEABLE
         )
         if differing:
             raise ValueError(
@@ -373,7 +372,7 @@ class _Run:
         final = self.committee
         assert final is not None  # learn() yields at least one step
         if (plan := self.runfile.final) is not None:
-            final = self._final_fits(dataset, test, plan.relevance_thresholds)
+            final = self._final_fits(dataset, test, plan)
             final.write(self.directory / "final.json")
         files = write_potential(final, self.directory / "potential")
         self.emit(
@@ -387,15 +386,15 @@ class _Run:
         )
 
     def _final_fits(
-        self, dataset: Sequence[Atoms], test: Sequence[Atoms], thresholds: Sequence[float]
+        self, dataset: Sequence[Atoms], test: Sequence[Atoms], plan: FinalSection
     ) -> LinearCommittee:
         """ARD for every threshold; the one with the best test error (else evidence) is kept."""
         fit = self.runfile.fit()
-        if self.runfile.final.inner_cutoff == "shortest":
+        if plan.inner_cutoff == "shortest":
             shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
             fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
         best, best_score = None, np.inf
-        for number, threshold in enumerate(thresholds):
+        for number, threshold in enumerate(plan.relevance_thresholds):
             fit.relevance_threshold = threshold
             began = time.monotonic()
             committee = fit(dataset, rng=iteration_rng(self.rng, 2_000_000 + number))

@@ -76,6 +76,7 @@ def test_pressure_ramps():
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.0, 3.0])
 def test_it_reaches_the_pressure_on_the_biased_surface(tau):
     atoms, committee = crystal()

@@ -43,6 +43,7 @@ def spread_of(k, n_atoms):
     return np.outer(0.5 * d / d.std(), np.ones(n_atoms))
 
 
+@pytest.mark.slow
 def test_without_bias_it_samples_the_boltzmann_distribution():
     temperature = 500.0
     kT = units.kB * temperature
@@ -65,6 +66,7 @@ def test_without_bias_it_samples_the_boltzmann_distribution():
     assert abs(z_score((energy - half * kT) * (kinetic - half * kT), 0.0)) < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [-0.8, 0.9])
 def test_a_constant_tau_samples_the_biased_distribution(tau):
     temperature, noise = 600.0, 0.15

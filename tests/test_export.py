@@ -7,7 +7,8 @@ from datasets_emt import al_cu_basis, al_cu_dataset
 from pyace import PyACECalculator
 
 from ase_hal import LinearFit
-from ase_hal.ace import ACEBasis, InnerCutoff, write_potential
+from ase_hal.ace import ACEBasis, InnerCutoff
+from ase_hal.export import write_potential
 from ase_hal.repulsion import ZBL
 
 

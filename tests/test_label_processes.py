@@ -145,7 +145,7 @@ def test_script_without_main_guard(tmp_path: Path) -> None:
 CALLER = """
 import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
-from ase.build import bulk
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase_hal.reference import label
 
@@ -159,7 +159,7 @@ class Hangs(Calculator):
             file.write(f"{os.getpid()} {os.getppid()} {child.pid}\\n")
         child.wait()
 
-label([bulk("Al")], Hangs, executor=eval(executor))
+label([Atoms("Al")], Hangs, executor=eval(executor))
 """
 
 

@@ -173,9 +173,9 @@ def test_committee_sigma_is_the_spread_of_its_members(committee):
     spread = np.sqrt(np.mean((p.member_energies - p.energy) ** 2))
     assert p.model_std == pytest.approx(spread, rel=1e-10)
     assert p.energy_std**2 == pytest.approx(spread**2 + len(atoms) * model.noise_std**2)
-    gradient = np.einsum(
-        "k,kij->ij", p.member_energies - p.energy, p.forces - p.member_forces
-    ) / (len(model.members) * p.energy_std)
+    gradient = np.einsum("k,kij->ij", p.member_energies - p.energy, p.forces - p.member_forces) / (
+        len(model.members) * p.energy_std
+    )
     np.testing.assert_allclose(p.energy_std_gradient, gradient, atol=1e-9)
 
 

@@ -1,5 +1,7 @@
 """learn(): the loop on small real problems, and what it must never do."""
 
+import itertools
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -35,7 +37,7 @@ def test_every_step_says_what_happened():
     )  # fmt: skip
     assert [step.iteration for step in steps] == [1, 2, 3, 4]
     assert [step.finished for step in steps] == [None, None, None, "iterations"]
-    for before, after in zip(steps[:-1], steps[1:-1], strict=False):
+    for before, after in itertools.pairwise(steps):
         assert len(after.dataset) == len(before.dataset) + len(after.labelled)
     provenance = [(a.info["hal_iteration"], a.info["hal_index"]) for a in steps[-1].dataset]
     assert provenance == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
@@ -73,9 +75,7 @@ def test_an_explorer_that_finds_nothing_ends_the_loop():
     def explore(committee, *, dataset, rng):
         return []
 
-    (only,) = learn(
-        seeds(), LinearFit(al_cu_basis()), explore, EMT(), rng=np.random.default_rng(1)
-    )
+    (only,) = learn(seeds(), LinearFit(al_cu_basis()), explore, EMT(), rng=np.random.default_rng(1))
     assert only.finished == "converged"
 
 
@@ -111,7 +111,7 @@ def test_a_reference_that_never_works_ends_the_loop():
               rng=np.random.default_rng(2))
     )  # fmt: skip
     assert steps[-1].finished == "failures"
-    with pytest.raises(ValueError, match="none of the 2 seeds .* no licence"):
+    with pytest.raises(ValueError, match=r"none of the 2 seeds .* no licence"):
         learn(seeds(2), LinearFit(al_cu_basis()), rattle, Broken, rng=np.random.default_rng(2))
 
 

@@ -173,6 +173,7 @@ def test_swaps_reproduce_an_enumerable_occupation(tau):
         assert max(abs(exact[s] - unbiased[s]) for s in exact) > 0.05
 
 
+@pytest.mark.slow
 def test_swaps_between_dynamics_steps_keep_occupation_and_both_temperatures_exact():
     atoms, model = occupation()
     atoms.calc = HALCalculator(model)

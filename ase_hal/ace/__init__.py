@@ -1,6 +1,5 @@
-"""Linear atomic cluster expansion: basis, compiled evaluation, export."""
+"""Linear atomic cluster expansion: basis, compiled evaluation."""
 
 from ase_hal.ace.basis import ACEBasis, BasisFunction, InnerCutoff, PairPart
-from ase_hal.ace.export import write_potential
 
-__all__ = ["ACEBasis", "BasisFunction", "InnerCutoff", "PairPart", "write_potential"]
+__all__ = ["ACEBasis", "BasisFunction", "InnerCutoff", "PairPart"]

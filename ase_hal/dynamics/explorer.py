@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -20,6 +22,13 @@ from ase_hal.dynamics.ramp import Ramp, value_at
 from ase_hal.dynamics.tau import AdaptiveTau
 from ase_hal.dynamics.trace import Trace
 from ase_hal.dynamics.trigger import Trigger
+from ase_hal.prediction import Array
+
+logger = logging.getLogger(__name__)
+
+# A stage whose trajectories neither find anything nor stay sane ends after this many times its
+# patience.
+_GIVE_UP = 10
 
 
 @dataclass(frozen=True)
@@ -168,8 +177,11 @@ class HALExplorer:
                 if wanted <= 0:
                     continue
             starts = self.starts(index, dataset)
-            stable = 0
+            stable = tried = 0
             while stable < stage.patience:
+                if tried >= _GIVE_UP * stage.patience:
+                    logger.warning("stage %r is given up: its trajectories break", stage.name)
+                    break
                 jobs = [
                     (committee, stage, starts[child.integers(len(starts))], walker + i, child)
                     for i, child in enumerate(rng.spawn(min(self.walkers, stage.patience)))
@@ -181,9 +193,10 @@ class HALExplorer:
                         self.on_trajectory(trajectory)
                     if trajectory.found is not None:
                         found.append(trajectory.found)
+                    stable = stable + 1 if trajectory.outcome == "stable" else 0
                 if found:
                     return found[:wanted]
-                stable += len(jobs)
+                tried += len(jobs)
         return []
 
     def _run(self, jobs: list[tuple[Any, ...]]) -> Iterator[Trajectory]:
@@ -208,6 +221,39 @@ class HALExplorer:
             previous = [atoms for atoms in dataset if atoms.info.get("hal_stage") == name]
             return previous or seeds
         return seeds or list(dataset)
+
+
+class _Recent:
+    """The steps since the last judgement, to look back at when a trajectory breaks.
+
+    A poor model can tear a structure apart within one interval of the trigger. What should be
+    labelled then is not the wreck but the structure at which the model began to be uncertain.
+    """
+
+    def __init__(self, atoms: Atoms, trigger: Trigger) -> None:
+        self.atoms = atoms
+        self.trigger = trigger
+        self.frames: deque[tuple[Array, Array]] = deque(maxlen=trigger.interval)
+
+    def __call__(self) -> None:
+        self.frames.append((self.atoms.positions.copy(), self.atoms.cell.array.copy()))
+
+    def first_uncertain(self, committee: Committee) -> Atoms | None:
+        """The first one above the tolerance, or else the last one that is sane."""
+        last = None
+        for positions, cell in self.frames:
+            atoms = self.atoms.copy()
+            atoms.set_cell(cell)
+            atoms.positions = positions
+            if not np.isfinite(positions).all() or self.trigger.distrust(atoms) is not None:
+                break
+            score = self.trigger.score(committee.predict(atoms, members=True))
+            if not np.isfinite(score):
+                break
+            last = atoms
+            if score > self.trigger.tolerance:
+                break
+        return last
 
 
 def _found_in(dataset: Sequence[Atoms], stage: str) -> int:
@@ -235,12 +281,16 @@ def run_trajectory(
         rng=rng,
     )
     thermalize_momenta(atoms, temperature_K=value_at(stage.temperature_K, 0), rng=rng)
+    recent = _Recent(atoms, stage.trigger)
+    dyn.attach(recent)
     dyn.run(stage.steps)
     outcome = dyn.outcome or "untrustworthy"
     found = None
-    if outcome != "stable" and dyn.last_sane is not None:
-        found = dyn.last_sane.copy()
-        found.calc = None
+    if outcome == "uncertain":
+        found = atoms.copy()
+    elif outcome == "untrustworthy":
+        found = recent.first_uncertain(committee) or dyn.last_sane
+    if found is not None:
         found.info |= {
             "hal_stage": stage.name,
             "hal_walker": walker,

@@ -88,7 +88,7 @@ def _all_pairs(atoms: Atoms, limits: Array) -> tuple[np.ndarray, np.ndarray, Arr
     pbc, cell = atoms.pbc, np.eye(3)
     images: list[tuple[int, ...]] = [(0, 0, 0)]
     if pbc.any():
-        cell = atoms.cell.complete().array
+        cell = atoms.cell.array if volume_of(atoms) > 0 else atoms.cell.complete().array
         inverse = np.linalg.inv(cell)
         # |scaled component| <= |vector| |column of the inverse| = |vector| / height
         reach = np.floor(2 * limits.max() * np.linalg.norm(inverse, axis=0) + 0.5) * pbc

@@ -41,8 +41,8 @@ class AdaptiveTau:
     - `cap` limits tau itself, which says how many standard deviations below the mean the
       dynamics may believe the energy to be. Monte Carlo moves feel the energy and no
       gradient. For linear ACE models of a 32-atom alloy and tau_rel = 0.1, Eq. 12 gave 0.3 to 6
-      where the largest relative force error was 20 to 80 %, and 25 where it was 4 %; the
-      default leaves such models alone.
+      where the largest relative force error was 20 to 80 %, and 4 to 25 where it was 4 to 14 %;
+      the default leaves such models alone.
 
     Parameters
     ----------

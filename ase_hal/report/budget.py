@@ -58,10 +58,9 @@ def draw_budget(run: Run, looks: Mapping[str, Look], *, narrow: bool = False) ->
     _label_bars(labels, run, looks)
     _step_points(steps, run, looks)
     _time_bars(time, times(run), room=1.1 if narrow else 0.3)
-    records = (*run.trajectories, *run.labels, *run.failures)
     for ax in (labels, steps):
-        iterations(ax, max((record.iteration for record in records), default=1))
-    legend(figure, labels, columns=3 if narrow else 6)
+        iterations(ax, run.last_iteration)
+    legend(figure, labels, steps, columns=3 if narrow else 6)
     return figure
 
 
@@ -96,6 +95,8 @@ def _label_bars(ax: Axes, run: Run, looks: Mapping[str, Look]) -> None:
     for stage, look in looks.items():
         counts = Counter(label.iteration for label in run.new_labels if label.stage == stage)
         where = sorted(counts)
+        if not where:
+            continue
         ax.bar(
             where, [counts[i] for i in where], bottom=[bottom[i] for i in where], width=0.85,
             color=look.colour, label=stage,
@@ -108,6 +109,9 @@ def _label_bars(ax: Axes, run: Run, looks: Mapping[str, Look]) -> None:
             where, [failed[i] for i in where], bottom=[bottom[i] for i in where], width=0.85,
             facecolor="white", edgecolor=INK, linewidth=0.7, hatch="////", label="failed",
         )  # fmt: skip
+    if not bottom and not failed:
+        note(ax, "none")
+        ax.set_ylim(0, 1)
     tidy(ax, xlabel="iteration", ylabel="labels asked for (number)")
     counting(ax.yaxis)
 
@@ -122,7 +126,7 @@ def _step_points(ax: Axes, run: Run, looks: Mapping[str, Look]) -> None:
             if mine:
                 ax.plot(
                     *zip(*mine, strict=True), look.marker, color=look.colour,
-                    markerfacecolor=face, markersize=4.5,
+                    markerfacecolor=face, markersize=4.5, label=stage,
                 )  # fmt: skip
     tidy(ax, xlabel="iteration", ylabel="steps for each label (number)")
     logarithmic(ax.yaxis, heights)

@@ -29,13 +29,13 @@ from ase_hal.report.style import (
 
 _LINE = SEEDS
 _PER_BIN = 8
-_ENOUGH = 10
+_MANY = 20
 
 
 def calibration_section(run: Run) -> Section:
     """The section of a run about the honesty of its uncertainties."""
     title = "Uncertainty against true error"
-    known = tested((*run.new_labels, *run.tests))
+    known = foretold((*run.new_labels, *run.tests))
     if not known:
         return Section(
             title, "There is nothing to show yet: no structure was predicted and then labelled."
@@ -56,7 +56,7 @@ def calibration_section(run: Run) -> Section:
     )  # fmt: skip
 
 
-def tested(labels: Sequence[LabelRecord]) -> list[LabelRecord]:
+def foretold(labels: Sequence[LabelRecord]) -> list[LabelRecord]:
     """The labels that came with a prediction and its uncertainty."""
     return [r for r in labels if np.isfinite(r.energy_error) and r.energy_std > 0]
 
@@ -70,15 +70,14 @@ def in_words(error: Array, sigma: Array) -> str:
         f"Of {counted(n, 'prediction')}, {100 * one:.0f} % are within σ and {100 * two:.0f} % "
         "within 2σ of the label; normally distributed errors would give 68 % and 95 %."
     )
-    if n < _ENOUGH:
-        return f"{text} So few say little."
     # Two standard deviations of the share that n honest predictions would show.
     slack = 2 * np.sqrt(0.683 * 0.317 / n)
     if one < 0.683 - slack:
         return f"{text} This model is too sure of itself."
     if one > 0.683 + slack:
         return f"{text} This model is too careful."
-    return f"{text} This is as it should be, as far as so many can tell."
+    many = "many" if n >= _MANY else "few"
+    return f"{text} This is as it should be, as far as so {many} can tell."
 
 
 def draw_calibration(

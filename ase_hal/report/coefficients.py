@@ -44,7 +44,7 @@ def draw_coefficients(models: Mapping[str, Coefficients], *, narrow: bool = Fals
     naming = _naming(next(iter(models.values())).functions)
     layout: dict[_Block, list[str]] = {}
     for model in models.values():
-        for function in sorted(model.functions, key=lambda f: (_block(f), _order(f))):
+        for function in sorted(model.functions, key=lambda f: (_block(f), naming(f))):
             groups = layout.setdefault(_block(function), [])
             if (name := naming(function)) not in groups:
                 groups.append(name)
@@ -105,10 +105,6 @@ def _block(function: BasisFunction) -> _Block:
 def _block_title(block: _Block) -> str:
     many_body, rank = block
     return f"order {rank} ({rank + 1} atoms)" if many_body else "pair part (2 atoms)"
-
-
-def _order(function: BasisFunction) -> tuple[str, ...]:
-    return tuple(sorted(function.elements))
 
 
 def _naming(functions: Sequence[BasisFunction]) -> Callable[[BasisFunction], str]:

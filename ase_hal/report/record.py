@@ -133,6 +133,13 @@ class Run:
         return tuple(dict.fromkeys(stage for _, stage in reached))
 
     @cached_property
+    def last_iteration(self) -> int:
+        """Number of the latest iteration anything is known about, at least 1."""
+        fitted = [fit.iteration for fit in self.fits]
+        explored = [trajectory.iteration for trajectory in self.trajectories]
+        return max([1, *fitted, *explored, *(label.iteration for label in self.labels)])
+
+    @cached_property
     def new_labels(self) -> tuple[LabelRecord, ...]:
         """Labels of structures that the run found itself."""
         return tuple(label for label in self.labels if label.iteration > 0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -80,12 +81,15 @@ def tidy(ax: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> No
         spine.set_color(MUTED)
 
 
-def legend(figure: Figure, ax: Axes, *, columns: int) -> None:
-    """One legend above all panels, where it hides nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
+def legend(figure: Figure, *axes: Axes, columns: int) -> None:
+    """One legend above all panels, where it hides nothing; a label of several axes counts once."""
+    entries: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
         figure.legend(
-            handles, labels, loc="outside upper left", ncols=columns, fontsize=_SMALL,
+            list(entries.values()), list(entries), loc="outside upper left", ncols=columns, fontsize=_SMALL,
             frameon=False, labelcolor=INK, handletextpad=0.5, columnspacing=1.4,
         )  # fmt: skip
 

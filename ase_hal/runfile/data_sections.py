@@ -43,7 +43,7 @@ class StructureFile(Section):
         keys = self.given("energy_key", "forces_key", "stress_key", "virial_key")
         try:
             if keys:
-                return read_dataset(self.file, index=self.index, **keys)
+                return read_dataset(str(self.file), index=self.index, **keys)
             found = ase.io.read(str(self.file), index=self.index)
         except Exception as error:  # readers of some ninety formats raise anything
             reason = one_line(error) or type(error).__name__

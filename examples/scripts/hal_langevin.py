@@ -1,6 +1,6 @@
 """Biased dynamics that ends at the first structure the model is unsure about.
 
-    python hal_langevin.py [steps]
+python hal_langevin.py [steps]
 """
 
 import sys

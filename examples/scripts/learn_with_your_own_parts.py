@@ -1,6 +1,6 @@
 """`learn` with an explorer and a fit of your own: both are plain functions.
 
-    python learn_with_your_own_parts.py [iterations]
+python learn_with_your_own_parts.py [iterations]
 """
 
 import sys
@@ -37,5 +37,7 @@ seeds = [bulk("Ni", a=a, cubic=True) for a in (3.4, 3.5, 3.6)]
 for step in learn(
     seeds, fit, explore, EMT, rng=np.random.default_rng(1), n_select=2, max_iterations=iterations
 ):
-    print(f"iteration {step.iteration}: {len(step.dataset)} structures, {step.finished or 'going on'}")
+    print(
+        f"iteration {step.iteration}: {len(step.dataset)} structures, {step.finished or 'going on'}"
+    )
 step.committee.write("ni.json")

@@ -1,6 +1,6 @@
 """The whole loop, written out: `learn` is these lines with bookkeeping.
 
-    python loop_in_the_open.py [iterations]
+python loop_in_the_open.py [iterations]
 """
 
 import sys

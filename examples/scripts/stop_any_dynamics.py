@@ -1,6 +1,6 @@
 """Stop any ASE dynamics or optimizer on a condition: here, when a relaxation gets uncertain.
 
-    python stop_any_dynamics.py [steps]
+python stop_any_dynamics.py [steps]
 """
 
 import sys
