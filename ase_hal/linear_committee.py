@@ -101,7 +101,7 @@ class LinearCommittee:
         return {k: v for k, v in self.__dict__.items() if k not in ("_evaluator", "_deviations")}
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
-        """See `Committee.predict`. The stress costs nothing and is given where there is a volume."""
+        """See `Committee.predict`; the stress is free and given wherever there is a volume."""
         if stress and atoms.cell.rank < 3:
             raise ValueError(
                 f"the stress needs a cell with a volume; this one has rank {atoms.cell.rank}"

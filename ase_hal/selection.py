@@ -51,7 +51,7 @@ def select(
 
 
 def _conditional_order(covariance: Array, n: int, min_gain: float) -> list[int]:
-    """Greedy order of a Gaussian's components, each conditioned on those before: pivoted Cholesky."""
+    """Order of a Gaussian's components by what is left of them: a pivoted Cholesky."""
     initial = np.diag(covariance).copy()
     remaining = covariance.copy()
     order: list[int] = []

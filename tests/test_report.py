@@ -9,22 +9,25 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from datasets_emt import al_cu_basis, al_cu_dataset
 from matplotlib.figure import Figure
 from synthetic_run import TOLERANCE, SyntheticRun
 
 from ase_hal.ace.basis import BasisFunction
-from ase_hal.metrics import Comparison
+from ase_hal.frames import Frames
+from ase_hal.linear_fit import LinearFit
+from ase_hal.metrics import Comparison, compare
 from ase_hal.report import _sections, write_report
 from ase_hal.report.budget import draw_budget, steps_per_label, times
 from ase_hal.report.calibration import binned, draw_calibration, foretold, in_words
 from ase_hal.report.coefficients import draw_coefficients
 from ase_hal.report.errors import draw_errors
-from ase_hal.report.models import Coefficients, Models
+from ase_hal.report.models import Coefficients, Models, coefficients, comparisons, read_models
 from ase_hal.report.page import render
 from ase_hal.report.parity import _MOST_POINTS, draw_parity
 from ase_hal.report.record import Run, read_run
 from ase_hal.report.style import SEEDS, TEST, TRAIN, Section, duration, png, stage_looks
-from ase_hal.report.tables import status, summary
+from ase_hal.report.tables import relevance_section, status, summary
 from ase_hal.report.trajectories import choose, draw_trajectories
 
 # A layout that does not fit makes matplotlib warn, and a report is then not worth reading.
@@ -190,6 +193,64 @@ def test_damaged_model_is_named_not_fatal(tmp_path: Path) -> None:
     SyntheticRun(tmp_path, rng=np.random.default_rng(1))
     (tmp_path / "committee.json").write_text("{}")
     assert "committee.json cannot be read" in text_of(write_report(tmp_path))
+
+
+# ---- models --------------------------------------------------------------------------------
+
+
+def test_models_are_compared_with_the_labels_of_the_run(tmp_path: Path) -> None:
+    train, test = al_cu_dataset()[:12], al_cu_dataset()[12:16]
+    run = SyntheticRun(tmp_path, rng=np.random.default_rng(7), stages=("solid",))
+    for name, structures in (("dataset.extxyz", train), ("test.extxyz", test)):
+        with Frames(tmp_path / name) as frames:
+            for atoms in structures:
+                frames.append(atoms)
+    # The last fit knew ten structures; two were labelled since.
+    run.n_structures = 10
+    run.fit_event(1, 1.0)
+    fit = LinearFit(al_cu_basis())
+    current = fit(train[:10], rng=np.random.default_rng(0))
+    current.write(tmp_path / "committee.json")
+    fit.relevance_threshold = 10.0
+    final = fit(train[:10], rng=np.random.default_rng(0))
+    final.write(tmp_path / "final.json")
+    kept = int(final.posterior.active.sum())
+    assert 0 < kept < final.basis.size
+    for threshold, n_basis in ((1.0, kept - 1), (10.0, kept)):
+        run.emit(
+            "relevance", threshold=threshold, n_basis=n_basis, train_energy_rmse=0.001,
+            train_forces_rmse=0.1, test_energy_rmse=None, test_forces_rmse=None, seconds=1.0,
+        )  # fmt: skip
+
+    record, models = read_run(tmp_path), read_models(tmp_path)
+    assert models.problem == ""
+    found = comparisons(record, models)
+    expected = compare(final, train[:10])
+    assert found["train"].errors().energy_rmse == pytest.approx(expected.errors().energy_rmse)
+    assert np.allclose(found["train"].forces, expected.forces)
+    assert len(found["test"].energy) == len(test)
+    # Energies are counted from the one-body energies, which differ from atom to atom.
+    one_body = [sum(final.baseline.one_body[s] for s in a.symbols) / len(a) for a in train[:10]]
+    assert np.allclose(found["train"].energy_label + one_body, expected.energy_label)
+
+    known = coefficients(models)
+    assert len(known["final"].functions) == len(known["final"].values) == final.basis.size
+    assert np.count_nonzero(known["final"].values) == kept
+    counts = [
+        text.get_text().split("/") for ax in draw_coefficients(known).axes for text in ax.texts
+    ]
+    assert sum(int(count) for count, _ in counts) == kept
+    assert sum(int(total) for _, total in counts) == final.basis.size
+    table = relevance_section(record, models)
+    assert [row[:2] for row in table.rows] == [("1", f"{kept - 1}"), ("10 ✓", f"{kept}")]
+
+    # What the fit leaves out is not held against it.
+    (tmp_path / "run.yaml").write_text("fit: {force_bound: 0.5 eV/Å}\n")
+    bounded = comparisons(read_run(tmp_path), models)["train"]
+    assert np.abs(expected.forces_label).max() > 0.5
+    assert np.array_equal(
+        bounded.forces_label, expected.forces_label[np.abs(expected.forces_label) <= 0.5]
+    )
 
 
 # ---- figures -------------------------------------------------------------------------------

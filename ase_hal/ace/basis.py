@@ -208,8 +208,8 @@ class ACEBasis:
     def preset(cls, size: str, elements: Sequence[str], *, rcut: float, **options: Any) -> ACEBasis:
         """A basis by size: ``"small"``, ``"medium"`` or ``"large"``.
 
-        For one element they hold about 60, 250 and 710 functions; for two, about 200, 440
-        and 1,300. Further options are those of the class.
+        For one element they hold 58, 274 and 709 functions; for two, 170, 440
+        and more than 1,000. Further options are those of the class.
         """
         if size not in _SIZES:
             raise ValueError(f"unknown preset {size!r}; there are {', '.join(_SIZES)}")

@@ -48,7 +48,7 @@ class NeighborList:
         self.pairs: List | None = None
 
     def update(self, atoms: Atoms) -> tuple[List, Float, Float]:
-        """The list for some atoms, positions (N, 3) to use with it, and translations (., 3) in Å."""
+        """The list for some atoms, positions (N, 3) to use with it, translations (., 3) in Å."""
         positions = np.array(atoms.positions, dtype=float)
         if not np.isfinite(positions).all():
             raise ValueError(f"position of atom {_first_bad(positions)} is not finite")

@@ -37,7 +37,8 @@ def import_pyace() -> Any:
         import pyace
     except ImportError as error:
         raise ImportError(
-            "building or exporting an ACE basis needs python-ace: pip install 'python-ace>=0.4.0rc1'"
+            "building or exporting an ACE basis needs python-ace: "
+            "pip install 'python-ace>=0.4.0rc1'"
         ) from error
     finally:
         root.handlers[:] = handlers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ class Part:
         sizes = 8 * LANES * (np.diff(bounds) * self.basis.chunk_size + per_block)
         batch = (np.cumsum(sizes) // _KEPT_BYTES).astype(np.int64)
         edges = [first, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), last]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def _make_room(self, pairs: List, blocks: tuple[int, int], keep: bool) -> None:
         """Make the buffers large enough; they only ever grow."""

@@ -145,15 +145,13 @@ class Problem:
     ) -> Posterior:
         """Eq. 22 and Eq. 27 for given lambda and (n,) precisions of u; infinite ones prune."""
         active = np.isfinite(prior_precision)
-        # A half-empty triangle is worth shrinking first.
-        problem = self.subset(active) if active.mean() < 0.8 else self
-        kept = active if problem is not self else np.ones(len(active), dtype=bool)
-        deviation = 1 / np.sqrt(prior_precision[kept])
-        solution = problem.solve(noise_precision, deviation)
-        amplitude = problem.scale * deviation
-        mean, root = np.zeros(len(active)), np.zeros((len(active), active.sum()))
-        mean[kept] = amplitude * solution.mean
-        root[kept] = amplitude[:, None] * solution.root[:, active[kept]]
+        part = self if active.all() else self.subset(active)
+        deviation = prior_precision[active] ** -0.5
+        solution = part.solve(noise_precision, deviation)
+        amplitude = part.scale * deviation
+        mean, root = np.zeros(len(active)), np.zeros((len(active), len(amplitude)))
+        mean[active] = amplitude * solution.mean
+        root[active] = amplitude[:, None] * solution.root
         return Posterior(
             mean=mean,
             covariance_factor=root,

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_hal.prediction import Array
+from ase_hal.regression.evidence import most_probable
 from ase_hal.regression.factor import Factor
 from ase_hal.regression.posterior import Posterior
 from ase_hal.regression.problem import Problem, checked_prior, positive, require_observations
-from ase_hal.regression.ridge import most_probable
 
 logger = logging.getLogger(__name__)
 

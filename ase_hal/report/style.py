@@ -89,8 +89,8 @@ def legend(figure: Figure, *axes: Axes, columns: int) -> None:
             entries.setdefault(label, handle)
     if entries:
         figure.legend(
-            list(entries.values()), list(entries), loc="outside upper left", ncols=columns, fontsize=_SMALL,
-            frameon=False, labelcolor=INK, handletextpad=0.5, columnspacing=1.4,
+            list(entries.values()), list(entries), loc="outside upper left", ncols=columns,
+            fontsize=_SMALL, frameon=False, labelcolor=INK, handletextpad=0.5, columnspacing=1.4,
         )  # fmt: skip
 
 

@@ -223,7 +223,7 @@ def _legendre_recursion(l_max: int) -> tuple[Array, Array, Array]:
 
 
 def _quads(l_max: int, identity: bool) -> Array:
-    """Components in fours (the last repeated), which share R_nl: any where R does not depend on l."""
+    """Components in fours (the last repeated) sharing R_nl: any where R does not depend on l."""
     spans = (
         [(0, (l_max + 1) ** 2, 0)]
         if identity
