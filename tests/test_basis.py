@@ -136,18 +136,6 @@ def test_nonlinear_specifications_are_refused():
         "fs_parameters": [1, 1, 1, 0.5],
         "ndensity": 2,
     }
-    with pytest.raises(ValueError, match=message):
-        ACEBasis(arguments.pop("elements"), **arguments).size  # noqa: B018
-
-
-def test_nonlinear_specifications_are_refused():
-    specification = ACEBasis(
-        ("Al",), rcut=5.0, nradmax_by_orders=[3], lmax_by_orders=[0]
-    ).specification["many_body"]
-    specification["embeddings"] = {
-        "ALL": {"npot": "FinnisSinclairShiftedScaled", "fs_parameters": [1, 1, 1, 0.5], "ndensity": 2,
-                "rho_core_cut": 200000, "drho_core_cut": 250}
-    }  # fmt: skip
     with pytest.raises(ValueError, match="linear|ndensity"):
         ACEBasis.from_specification(specification)
 
