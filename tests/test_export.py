@@ -21,6 +21,7 @@ def pyace_results(path, atoms):
 def probes():
     yield al_cu_dataset()[-1]
     slab = fcc111("Al", (2, 2, 3), vacuum=5.0)
+    slab.pbc = True  # python-ace knows no slabs
     slab.symbols[2] = "Cu"
     slab.rattle(0.1, seed=1)
     yield slab
