@@ -38,6 +38,12 @@ def writes_a_file_and_raises(atoms: Atoms) -> None:
     raises(atoms)
 
 
+def interrupt(atoms: Atoms) -> None:
+    """What Ctrl-C does, also where the tests run in the background and it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.parametrize(
     ("prank", "reason"),
     [
@@ -45,7 +51,7 @@ def writes_a_file_and_raises(atoms: Atoms) -> None:
         (lambda atoms: sys.exit(3), "^SystemExit: 3$"),
         (lambda atoms: os._exit(3), "^the process ended with exit status 3 and no result$"),
         (lambda atoms: os._exit(0), "^the process ended with exit status 0 and no result$"),
-        (lambda atoms: signal.raise_signal(signal.SIGINT), "^KeyboardInterrupt:$"),
+        (interrupt, "^KeyboardInterrupt:$"),
         (lambda atoms: os.kill(os.getpid(), signal.SIGSEGV), "^killed by SIGSEGV$"),
         (lambda atoms: os.kill(os.getpid(), signal.SIGKILL), "^killed by SIGKILL$"),
         (lambda atoms: os.abort(), "^killed by SIGABRT$"),

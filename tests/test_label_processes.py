@@ -143,13 +143,14 @@ def test_script_without_main_guard(tmp_path: Path) -> None:
 # --- the end of the caller ---------------------------------------------------------------
 
 CALLER = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase_hal.reference import label
 
 pids, executor = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 
 class Hangs(Calculator):
     implemented_properties = ["energy", "forces"]
