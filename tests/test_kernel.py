@@ -171,18 +171,20 @@ def test_five_thousand_atoms():
 
 
 def test_structures_too_large_to_be_kept(monkeypatch):
-    ours = evaluator("random radial", "pair part")
-    atoms = crystal(ours.elements)
-    c = coefficients(ours.size, 2)
-    weights = coefficients(ours.size, len(atoms))
+    parts = [tables("random radial"), tables("pair part")]
+    atoms = crystal(parts[0].elements)
+    size = sum(part.size for part in parts)
+    c, weights = coefficients(size, 2), coefficients(size, len(atoms))
 
     def everything() -> list[np.ndarray]:
+        ours = Evaluator(parts)
         descriptors = ours.descriptors(atoms)
         forces, virial = ours.forces(c)
         one_by_one = ours.atomic_forces(weights)
         rows = ours.rows(atoms)
-        parts = [descriptors, forces, virial, *one_by_one, rows.energy, rows.forces, rows.virial]
-        return [*parts, ours.atomic_descriptors(atoms), *ours.atomic_forces(weights)]
+        of_rows = [rows.energy, rows.forces, rows.virial]
+        of_atoms = [ours.atomic_descriptors(atoms), *ours.atomic_forces(weights)]
+        return [descriptors, forces, virial, *one_by_one, *of_rows, *of_atoms]
 
     expected = everything()
     monkeypatch.setattr("ase_hal.ace.part._KEPT_BYTES", 1)
@@ -621,6 +623,28 @@ def test_forces_need_descriptors():
     fresh.energy_forces(bulk("Si"), c)
     with pytest.raises(RuntimeError, match="descriptors"):
         fresh.forces(c)
+
+
+def test_one_compilation_serves_all_bases():
+    """To be run after the others: a second signature would be a second compilation."""
+    atoms = few_images(("Si",))
+    ours = evaluator("rank 6")
+    ours.atomic_descriptors(atoms)
+    ours.atomic_forces(coefficients(ours.size, len(atoms)))
+    ours.rows(atoms)
+    ours.energy_forces(atoms, coefficients(ours.size))
+    from ase_hal.ace.kernels import cells, passes, rows, single_atoms
+
+    kernels = [
+        cells.find_pairs,
+        passes.evaluate,
+        passes.sum_functions,
+        passes.expand_coefficients,
+        rows.add_rows,
+        single_atoms.atomic_functions,
+        single_atoms.differentiate_atoms,
+    ]
+    assert [len(kernel.signatures) for kernel in kernels] == [1] * len(kernels)
 
 
 def test_parts_must_fit_together():

@@ -165,7 +165,7 @@ class Evaluator:
         return self._structure
 
     def _coefficients(self, coefficients: ArrayLike) -> Array:
-        vectors = np.asarray(coefficients, dtype=float)
+        vectors = np.array(coefficients, dtype=float, order="C")
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.size:
             raise ValueError(
                 f"coefficients of shape ({self.size},) or (K, {self.size}), got {vectors.shape}"

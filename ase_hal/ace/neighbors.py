@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.geometry import complete_cell
@@ -39,42 +41,52 @@ class NeighborList:
         self.cutoff = cutoff
         self.skin = skin
         self.builds = 0
-        self._numbers = np.empty(0, dtype=np.int64)
-        self._pbc = np.zeros(3, dtype=bool)
-        self._positions = np.empty((0, 3))
+        # what the list was asked for last, and the cell to work with
+        self._given: tuple[bytes, ...] = ()
         self._cell = np.eye(3)
-        self._images = np.zeros(3, dtype=np.int64)
-        self._wraps = np.empty((0, 3))
+        # what it was built for
+        self._kind: tuple[bytes, ...] = ()
+        self._positions = np.empty((0, 3))
+        self._built_cell = self._cell
+        self._shifts = np.zeros((1, 3), dtype=np.int64)
+        self._translations = np.zeros((1, 3))
+        self._wraps, self._wrapped = np.empty((0, 3)), False
         self.pairs: List | None = None
 
     def update(self, atoms: Atoms) -> tuple[List, Float, Float]:
-        """The list for some atoms, positions (N, 3) to use with it, translations (., 3) in Å."""
+        """List for some atoms, positions (N, 3) to use with it, and translations (., 3) in Å."""
+        given = (atoms.cell.array.tobytes(), atoms.pbc.tobytes())
+        if given != self._given:
+            self._cell, self._given = _working_cell(atoms), given
+            self._translations = self._shifts @ self._cell
+        if self.pairs is None or self._outdated(atoms):
+            self.pairs = self._build(atoms)
+            self.builds += 1
+        wraps = self._wraps @ self._cell if self._wrapped else 0.0
+        return self.pairs, atoms.positions - wraps, self._translations
+
+    def _outdated(self, atoms: Atoms) -> bool:
+        if (atoms.numbers.tobytes(), atoms.pbc.tobytes()) != self._kind:
+            return True
+        smallest, reference = 1.0, self._positions
+        if self._cell is not self._built_cell:
+            deformation = np.linalg.solve(self._built_cell, self._cell)
+            smallest = np.linalg.svd(deformation, compute_uv=False)[-1]
+            reference = reference @ deformation
+        allowed = (smallest * (self.cutoff + self.skin) - self.cutoff) / 2
+        moved = atoms.positions - reference
+        if _largest(moved) <= allowed:
+            return False
+        # all atoms together may have moved further
+        return not _largest(moved - moved.mean(axis=0)) <= allowed
+
+    def _build(self, atoms: Atoms) -> List:
+        from ase_hal.ace.kernels.cells import find_pairs
+
+        species, cell = self._species(atoms), self._cell
         positions = np.array(atoms.positions, dtype=float)
         if not np.isfinite(positions).all():
             raise ValueError(f"position of atom {_first_bad(positions)} is not finite")
-        cell = _working_cell(atoms)
-        if self.pairs is None or self._outdated(atoms, positions, cell):
-            self.pairs = self._build(atoms, positions, cell)
-            self.builds += 1
-        shifts = np.indices(2 * self._images + 1).reshape(3, -1).T - self._images
-        return self.pairs, positions - self._wraps @ cell, shifts @ cell
-
-    def _outdated(self, atoms: Atoms, positions: Float, cell: Float) -> bool:
-        if not (np.array_equal(atoms.numbers, self._numbers) and (atoms.pbc == self._pbc).all()):
-            return True
-        smallest, moved = 1.0, positions - self._positions
-        if (cell != self._cell).any():
-            deformation = np.linalg.solve(self._cell, cell)
-            smallest = np.linalg.svd(deformation, compute_uv=False)[-1]
-            moved = positions - self._positions @ deformation
-        moved -= moved.mean(axis=0) if len(moved) else 0.0
-        largest = np.sqrt(np.einsum("ij,ij->i", moved, moved).max(initial=0.0))
-        return bool(smallest * (self.cutoff + self.skin) - 2 * largest < self.cutoff)
-
-    def _build(self, atoms: Atoms, positions: Float, cell: Float) -> List:
-        from ase_hal.ace.kernels.cells import find_pairs
-
-        species = self._species(atoms)
         radius = self.cutoff + self.skin
         fractional = positions @ np.linalg.inv(cell)
         wraps = np.where(atoms.pbc, np.floor(fractional), 0.0)
@@ -100,9 +112,11 @@ class NeighborList:
             if found <= room:
                 break
             room = found + found // 10
-        self._numbers, self._pbc = atoms.numbers.copy(), atoms.pbc.copy()
-        self._positions, self._cell = positions, cell
-        self._images, self._wraps = images, wraps
+        self._kind = (atoms.numbers.tobytes(), atoms.pbc.tobytes())
+        self._positions, self._built_cell = positions, cell
+        self._shifts = np.indices(tuple(2 * images + 1)).reshape(3, -1).T - images
+        self._translations = self._shifts @ cell
+        self._wraps, self._wrapped = wraps, bool(wraps.any())
         return _blocks(species, len(self.elements), first, neighbour, shift)
 
     def _species(self, atoms: Atoms) -> Int:
@@ -111,6 +125,11 @@ class NeighborList:
         if unknown:
             raise ValueError(f"unknown elements {unknown}; the model has {list(self.elements)}")
         return np.array([number[symbol] for symbol in atoms.symbols], dtype=np.int64)
+
+
+def _largest(vectors: Float) -> float:
+    """Length of the longest, NaN if there is one."""
+    return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)))
 
 
 def _first_bad(positions: Float) -> int:
@@ -142,7 +161,9 @@ def _bins(box: Float, radius: float, n_atoms: int) -> Int:
     return bins.astype(np.int64)
 
 
-def _blocks(species: Int, n_species: int, first: Int, neighbour: Int, shift: Int) -> List:
+def _blocks(
+    species: Int, n_species: int, first: Int, neighbour: NDArray[Any], shift: NDArray[Any]
+) -> List:
     """Put atoms of one species into blocks of eight, and give each its room for chunks."""
     order, block_species = [], []
     for central in range(n_species):

@@ -65,6 +65,9 @@ class Part:
         self._row_buffers: tuple[Array, ...] = ()
         self._work = _new_work(self.basis)
         self._kept: Structure | None = None
+        # what batches and room were last worked out for
+        self._batched: tuple[List, list[tuple[int, int]]] | None = None
+        self._room: tuple[List, tuple[int, int], bool] | None = None
 
     def descriptors(self, structure: Structure) -> Array:
         """B summed over atoms."""
@@ -77,7 +80,10 @@ class Part:
         self, structure: Structure, vectors: Array, energies: Array, forces: Array, virials: Array
     ) -> None:
         """Add energies (K,), forces (K, N, 3) and virials (K, 6) for coefficients (K, n)."""
-        coefficients = np.ascontiguousarray((self._expansion @ vectors[:, self.columns].T).T)
+        coefficients = np.empty((len(vectors), len(self._program.partner)))
+        self._passes.expand_coefficients(
+            *_sparse(self._expansion), vectors, self.columns.start, coefficients
+        )
         kept = self._kept is structure
         self._evaluate(
             structure, structure.blocks, not kept, kept, np.empty(0), coefficients, energies,
@@ -122,7 +128,9 @@ class Part:
         return self._sums()
 
     def _sums(self) -> Array:
-        return self._couplings @ self._leaves.reshape(-1, LANES).sum(axis=1)
+        result = np.empty(self.tables.size)
+        self._passes.sum_functions(*_sparse(self._couplings), self._leaves, result)
+        return result
 
     def _evaluate(
         self,
@@ -144,7 +152,8 @@ class Part:
         )  # fmt: skip
         if trouble[0]:
             i, j = int(trouble[0]) - 1, int(trouble[1])
-            bound = np.sqrt(self.basis.squared_bound.max())
+            species = [self.tables.elements.index(structure.symbols[atom]) for atom in (i, j)]
+            bound = (self.tables.cutoffs / self.tables.bins)[species[0], species[1]]
             raise ValueError(
                 f"atoms {i} ({structure.symbols[i]}) and {j} ({structure.symbols[j]}) are "
                 f"{trouble[2]:.3g} Å apart; radial functions start at {bound:.3g} Å"
@@ -163,16 +172,23 @@ class Part:
 
     def _batches(self, structure: Structure) -> list[tuple[int, int]]:
         """Ranges of blocks that fit into the buffers."""
+        if self._batched is not None and self._batched[0] is structure.pairs:
+            return self._batched[1]
         first, last = structure.blocks
         bounds = structure.pairs.chunk_first[:: LANES * self.basis.n_species]
         per_block = 2 * self.basis.n_values
         sizes = 8 * LANES * (np.diff(bounds) * self.basis.chunk_size + per_block)
         batch = (np.cumsum(sizes) // _KEPT_BYTES).astype(np.int64)
         edges = [first, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), last]
-        return list(pairwise(edges))
+        batches = list(pairwise(edges))
+        self._batched = structure.pairs, batches
+        return batches
 
     def _make_room(self, pairs: List, blocks: tuple[int, int], keep: bool) -> None:
         """Make the buffers large enough; they only ever grow."""
+        if self._room is not None and self._room[0] is pairs and self._room[1:] == (blocks, keep):
+            return
+        self._room = pairs, blocks, keep
         basis = self.basis
         n_slots = LANES * (blocks[1] - blocks[0]) if keep else LANES
         bounds = pairs.chunk_first[:: LANES * basis.n_species]
@@ -184,7 +200,7 @@ class Part:
         sizes = {
             "chunks": n_chunks * basis.chunk_size * LANES,
             "neighbour": n_chunks * LANES,
-            "count": n_slots * basis.n_species,
+            "counts": n_slots * basis.n_species,
             "values": 2 * basis.n_values * n_slots,
             "radial": n_local * LANES * basis.n_knot_vectors * LANES,
             "mixed": n_local * LANES * (basis.l_max + 1) * basis.n_vectors * LANES,
@@ -210,7 +226,7 @@ def _new_work(basis: Basis) -> Work:
     return Work(
         chunks=aligned(1),
         neighbour=np.zeros(1, dtype=np.int32),
-        count=np.zeros(1, dtype=np.int64),
+        counts=np.zeros(1, dtype=np.int64),
         values=aligned(1),
         adjoint=aligned(2 * basis.n_values),
         rows=aligned(LANES * basis.row_size),
@@ -219,5 +235,6 @@ def _new_work(basis: Basis) -> Work:
         mixed=aligned(1),
         mixed_slope=aligned(LANES * (basis.l_max + 1) * basis.n_vectors),
         harmonics=aligned(1),
+        sums=aligned(2 * basis.n_lm),
         square=aligned(LANES),
     )

@@ -30,6 +30,7 @@ from ase_hal.ace.tables import FunctionTables, Products
 
 Int = NDArray[np.int64]
 Key = tuple[int, ...]
+Group = tuple[Key, list[tuple[int, int]]]  # pair, and (partner, leaf) of its leaves
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,20 @@ class Numbering:
         return np.sort(ids + 2 * (l * (l + 1) - lm) * self.n_max, axis=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
-    """Groups, leaves and nodes; ``*_first`` (S + 1,) are the bounds of each central species.
+    """Groups, leaves and nodes; ``node_first`` and ``tile_first`` (S + 1,) bound central species.
 
     Attributes
     ----------
     numbering : Numbering
     node_left, node_right, node_first : int arrays
         Product nodes X[product + p] = X[left] X[right], p counted from 0 for each species.
-    group_left, group_right, group_first : int arrays
+    group_left, group_right : int arrays
         P of each group.
+    tile_group : (tiles + 1,) int array
+        Groups of each tile: one, or two that have the same partners.
+    tile_first : (S + 1,) int array
     leaf_first : (groups + 1,) int array
         Leaves of each group.
     partner : (leaves,) int array
@@ -113,7 +117,8 @@ class Program:
     node_first: Int
     group_left: Int
     group_right: Int
-    group_first: Int
+    tile_group: Int
+    tile_first: Int
     leaf_first: Int
     partner: Int
     couplings: csr_array
@@ -130,7 +135,7 @@ def compile_program(tables: FunctionTables) -> Program:
     nodes: list[Key] = []
     groups: list[Key] = []
     partners: list[list[int]] = []
-    node_first, group_first = [0], [0]
+    tile_group, node_first, tile_first = [0], [0], [0]
     couplings = _Couplings()
     for central in range(len(tables.elements)):
         species = _CentralSpecies(numbering)
@@ -139,15 +144,16 @@ def compile_program(tables: FunctionTables) -> Program:
             if len(products.function):
                 leaves, which = _distinct(numbering, products)
                 couplings.add(products, species.add(leaves), which)
-        for key, group in sorted(species.groups.items(), key=species.order):
-            groups.append(key)
-            group.sort()
-            partners.append([partner for partner, _ in group])
-            couplings.place([leaf for _, leaf in group])
+        for tile in species.tiles():
+            for key, group in tile:
+                groups.append(key)
+                partners.append([partner for partner, _ in group])
+                couplings.place([leaf for _, leaf in group])
+            tile_group.append(len(groups))
         couplings.close(species.n_leaves)
         nodes += species.nodes
         node_first.append(len(nodes))
-        group_first.append(len(groups))
+        tile_first.append(len(tile_group) - 1)
     node_pairs = np.array(nodes, dtype=np.int64).reshape(-1, 2)
     group_pairs = np.array(groups, dtype=np.int64).reshape(-1, 2)
     return Program(
@@ -157,7 +163,8 @@ def compile_program(tables: FunctionTables) -> Program:
         node_first=np.array(node_first),
         group_left=group_pairs[:, 0].copy(),
         group_right=group_pairs[:, 1].copy(),
-        group_first=np.array(group_first),
+        tile_group=np.array(tile_group),
+        tile_first=np.array(tile_first),
         leaf_first=np.cumsum([0, *(len(partner) for partner in partners)]),
         partner=np.array([k for partner in partners for k in partner], dtype=np.int64),
         couplings=couplings.matrix(tables.size),
@@ -224,16 +231,28 @@ class _CentralSpecies:
         self.groups: defaultdict[Key, list[tuple[int, int]]] = defaultdict(list)
         self.n_leaves = 0
 
-    def order(self, item: tuple[Key, list[tuple[int, int]]]) -> tuple[int, Key]:
-        """Groups whose pairs have the same total m share partners: keep them together."""
+    def tiles(self) -> list[list[Group]]:
+        """Groups in twos where the partners are the same, and similar partners close together."""
+        alike: defaultdict[tuple[int, Key], list[Group]] = defaultdict(list)
+        for key, group in self.groups.items():
+            group.sort()
+            alike[self._total_m(key), tuple(partner for partner, _ in group)].append((key, group))
+        result = []
+        for _, groups in sorted(alike.items()):
+            groups.sort()
+            result += [groups[first : first + 2] for first in range(0, len(groups), 2)]
+        return result
+
+    def _total_m(self, key: Key) -> int:
+        """Sum of m of a pair; all its partners have the opposite one."""
         numbering = self._numbering
         total = 0
-        for factor in item[0]:
+        for factor in key:
             if factor >= numbering.atomic:
                 lm = ((factor - numbering.atomic) // numbering.n_max) % numbering.n_lm
                 l = int(lm**0.5)  # noqa: E741
                 total += lm - l * (l + 1)
-        return total, item[0]
+        return total
 
     def add(self, leaves: Int) -> int:
         """Place distinct leaves of one rank into groups; returns the number of the first."""

@@ -30,7 +30,7 @@ Int = NDArray[np.int64]
 _FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FunctionTables:
     """The functions of one pacemaker B-basis: radial splines, couplings, bookkeeping.
 
@@ -240,7 +240,7 @@ class FunctionTables:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Products:
     """Products of A of one rank: function and coupling (T,); species, n, l, m (T, rank)."""
 

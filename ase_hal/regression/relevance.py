@@ -30,7 +30,7 @@ def automatic_relevance(
     scale: ArrayLike | None = None,
     hyperprior: float = 1e-6,
     start: tuple[float, ArrayLike] | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 1000,
 ) -> Posterior:
     r"""Automatic relevance determination: sparse Bayesian regression.
@@ -98,7 +98,7 @@ def relevance_path(
     scale: ArrayLike | None = None,
     hyperprior: float = 1e-6,
     start: tuple[float, ArrayLike] | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 1000,
 ) -> tuple[Posterior, ...]:
     """Fits of growing sparsity for several thresholds, as in Table II of van der Oord et al.

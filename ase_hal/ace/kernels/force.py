@@ -3,8 +3,9 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+from ase_hal.ace.kernels.geometry import legendre_coefficients
 from ase_hal.ace.kernels.inline import inlined
-from ase_hal.ace.kernels.simd import fma, load, splat, splat_at
+from ase_hal.ace.kernels.simd import fma, item, load, splat, splat_at, store
 
 
 @inlined
@@ -15,7 +16,7 @@ def pair_force(basis, work, record, other, lane):
     T_lm = sum_n Z dR/dr, the sums over l at fixed m of P S, P' S and P T multiply (x + iy)^m or
     its derivatives: no gradient of Y is ever stored.
     """
-    chunks, rows = work.chunks, work.rows
+    chunks = work.chunks
     inverse = load(chunks, record + 3)
     x, y, z = (
         load(chunks, record) * inverse,
@@ -26,62 +27,109 @@ def pair_force(basis, work, record, other, lane):
     radial = splat(0.0)
     for k in range(basis.n_base):
         slope = load(chunks, record + basis.at_base_slope + k)
-        radial = fma(splat_at(rows, row + k), slope, radial)
+        radial = fma(splat_at(work.rows, row + k), slope, radial)
     if basis.n_max == 0:
         return radial * x, radial * y, radial * z
-    gx, gy, gz = splat(0.0), splat(0.0), splat(0.0)
-    l_max, n_max = basis.l_max, basis.n_max
-    n_legendre = (l_max + 1) * (l_max + 2) // 2
+    _sum_over_n(basis, work, record, other, lane)
+    gx, gy, gz, along = _sum_over_lm(basis, work.sums, x, y, z)
+    # the gradient on the unit sphere has no part along r
+    radial = radial + along - (gx * x + gy * y + gz * z) * inverse
+    return (
+        fma(radial, x, gx * inverse),
+        fma(radial, y, gy * inverse),
+        fma(radial, z, gz * inverse),
+    )
+
+
+@inlined
+def _sum_over_n(basis, work, record, other, lane):
+    """S and T of each component, one after the other in ``work.sums``; four at a time."""
+    chunks, rows, sums = work.chunks, work.rows, work.sums
     n_row = 8 * basis.n_vectors
     row = 8 * (
         lane * basis.row_size
         + basis.n_species * basis.n_base_vectors
         + other * basis.n_lm * basis.n_vectors
     )
-    legendre = record + basis.at_legendre
+    for quad in range(0, basis.quads.size, 5):
+        q0, q1 = item(basis.quads, quad), item(basis.quads, quad + 1)
+        q2, q3 = item(basis.quads, quad + 2), item(basis.quads, quad + 3)
+        z0, z1, z2, z3 = row + q0 * n_row, row + q1 * n_row, row + q2 * n_row, row + q3 * n_row
+        shift = item(basis.quads, quad + 4) * basis.l_stride
+        at_value, at_slope = (
+            record + basis.at_radial + shift,
+            record + basis.at_radial_slope + shift,
+        )
+        s0, s1, s2, s3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        t0, t1, t2, t3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        for n in range(basis.n_max):
+            value, slope = load(chunks, at_value + n), load(chunks, at_slope + n)
+            c = splat_at(rows, z0 + n)
+            s0, t0 = fma(c, value, s0), fma(c, slope, t0)
+            c = splat_at(rows, z1 + n)
+            s1, t1 = fma(c, value, s1), fma(c, slope, t1)
+            c = splat_at(rows, z2 + n)
+            s2, t2 = fma(c, value, s2), fma(c, slope, t2)
+            c = splat_at(rows, z3 + n)
+            s3, t3 = fma(c, value, s3), fma(c, slope, t3)
+        store(sums, 2 * q0, s0)
+        store(sums, 2 * q0 + 1, t0)
+        store(sums, 2 * q1, s1)
+        store(sums, 2 * q1 + 1, t1)
+        store(sums, 2 * q2, s2)
+        store(sums, 2 * q2 + 1, t2)
+        store(sums, 2 * q3, s3)
+        store(sums, 2 * q3 + 1, t3)
+
+
+@inlined
+def _sum_over_lm(basis, sums, x, y, z):
+    """Gradient by the unit vector, and derivative along r, from S and T."""
+    l_max = basis.l_max
+    gx, gy, gz, along = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    before, slope_before, p, slope = splat(0.0), splat(0.0), splat(1.0), splat(0.0)
     for l in range(l_max + 1):  # noqa: E741  (m = 0)
-        s, t = splat(0.0), splat(0.0)
-        at_r = record + basis.at_radial + l * basis.l_stride
-        at_slope = record + basis.at_radial_slope + l * basis.l_stride
-        at_z = row + l * l * n_row
-        for n in range(n_max):
-            c = splat_at(rows, at_z + n)
-            s = fma(c, load(chunks, at_r + n), s)
-            t = fma(c, load(chunks, at_slope + n), t)
-        at_p = legendre + l * (l + 1) // 2
-        radial = fma(load(chunks, at_p), t, radial)
-        gz = fma(load(chunks, at_p + n_legendre), s, gz)
+        if l > 0:
+            a, b = legendre_coefficients(basis, l, 0)
+            before, slope_before, p, slope = (
+                p,
+                slope,
+                a * fma(z, p, b * before),
+                a * fma(z, slope, fma(b, slope_before, p)),
+            )
+        gz = fma(slope, load(sums, 2 * l * l), gz)
+        along = fma(p, load(sums, 2 * l * l + 1), along)
     cosine_before, sine_before = splat(1.0), splat(0.0)
     for m in range(1, l_max + 1):
         ur, ui, vr, vi = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         wr, wi = splat(0.0), splat(0.0)
+        before, slope_before = splat(0.0), splat(0.0)
+        p, slope = splat_at(basis.legendre_diagonal, m), splat(0.0)
         for l in range(m, l_max + 1):  # noqa: E741
-            sr, si, tr, ti = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-            at_r = record + basis.at_radial + l * basis.l_stride
-            at_slope = record + basis.at_radial_slope + l * basis.l_stride
-            at_z = row + (l * l + 2 * m - 1) * n_row
-            for n in range(n_max):
-                r, slope = load(chunks, at_r + n), load(chunks, at_slope + n)
-                cr, ci = splat_at(rows, at_z + n), splat_at(rows, at_z + n_row + n)
-                sr, si = fma(cr, r, sr), fma(ci, r, si)
-                tr, ti = fma(cr, slope, tr), fma(ci, slope, ti)
-            p = load(chunks, legendre + l * (l + 1) // 2 + m)
-            dp = load(chunks, legendre + n_legendre + l * (l + 1) // 2 + m)
+            if l > m:
+                a, b = legendre_coefficients(basis, l, m)
+                before, slope_before, p, slope = (
+                    p,
+                    slope,
+                    a * fma(z, p, b * before),
+                    a * fma(z, slope, fma(b, slope_before, p)),
+                )
+            at = 2 * (l * l + 2 * m - 1)
+            sr, tr, si, ti = (
+                load(sums, at),
+                load(sums, at + 1),
+                load(sums, at + 2),
+                load(sums, at + 3),
+            )
             ur, ui = fma(p, sr, ur), fma(p, si, ui)
-            vr, vi = fma(dp, sr, vr), fma(dp, si, vi)
+            vr, vi = fma(slope, sr, vr), fma(slope, si, vi)
             wr, wi = fma(p, tr, wr), fma(p, ti, wi)
-        cosine = load(chunks, record + basis.at_phase + m)
-        sine = load(chunks, record + basis.at_phase + l_max + 1 + m)
-        radial = radial + fma(wr, cosine, -(wi * sine))
+        cosine = fma(x, cosine_before, -(y * sine_before))
+        sine = fma(x, sine_before, y * cosine_before)
+        along = along + fma(wr, cosine, -(wi * sine))
         gz = gz + fma(vr, cosine, -(vi * sine))
         factor = splat(float(m))
         gx = fma(factor, fma(ur, cosine_before, -(ui * sine_before)), gx)
         gy = fma(factor, fma(-ur, sine_before, -(ui * cosine_before)), gy)
         cosine_before, sine_before = cosine, sine
-    # the gradient on the unit sphere has no part along r
-    radial = fma(-inverse, fma(gx, x, fma(gy, y, gz * z)), radial)
-    return (
-        fma(radial, x, gx * inverse),
-        fma(radial, y, gy * inverse),
-        fma(radial, z, gz * inverse),
-    )
+    return gx, gy, gz, along

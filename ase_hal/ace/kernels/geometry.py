@@ -7,49 +7,68 @@ the Condon-Shortley phase, where P_lm has the factor (1 - z^2)^(m/2) taken out.
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+import numpy as np
+
 from ase_hal.ace.kernels.inline import inlined
-from ase_hal.ace.kernels.simd import fma, item, load, splat, splat_at, sqrt, store, transpose
+from ase_hal.ace.kernels.simd import (
+    fma,
+    item,
+    load,
+    put,
+    splat,
+    splat_at,
+    sqrt,
+    store,
+    transpose,
+)
 
 
 @inlined
 def pack(basis, pairs, work, atom, species, slot, chunk, positions, shifts, trouble):
-    """Write the displacements of all neighbours within the cutoff; returns nothing.
+    """Write the displacements of all neighbours within the cutoff.
 
     ``trouble`` receives (1 + atom, neighbour, distance) of a pair below the first spline bin.
     """
     n_species = basis.n_species
-    size = basis.chunk_size
-    x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
+    x, y, z = (
+        item(positions, 3 * atom),
+        item(positions, 3 * atom + 1),
+        item(positions, 3 * atom + 2),
+    )
     first = chunk
     for other in range(n_species):
         pair = species * n_species + other
-        cutoff2, bound2 = basis.squared_cutoff[pair], basis.squared_bound[pair]
+        cutoff2, bound2 = item(basis.squared_cutoff, pair), item(basis.squared_bound, pair)
         count = 0
         start = item(pairs.pair_first, atom * n_species + other)
         stop = item(pairs.pair_first, atom * n_species + other + 1)
         for entry in range(start, stop):
             j = item(pairs.neighbour, entry)
-            image = item(pairs.shift, entry)
-            dx = positions[j, 0] + shifts[image, 0] - x
-            dy = positions[j, 1] + shifts[image, 1] - y
-            dz = positions[j, 2] + shifts[image, 2] - z
+            image = 3 * item(pairs.shift, entry)
+            dx = item(positions, 3 * j) + item(shifts, image) - x
+            dy = item(positions, 3 * j + 1) + item(shifts, image + 1) - y
+            dz = item(positions, 3 * j + 2) + item(shifts, image + 2) - z
             r2 = dx * dx + dy * dy + dz * dz
-            at = (first + (count >> 3)) * size * 8 + (count & 7)
-            work.chunks[at] = dx
-            work.chunks[at + 8] = dy
-            work.chunks[at + 16] = dz
-            work.neighbour[(first + (count >> 3)) * 8 + (count & 7)] = j
+            # written in any case, kept by counting it
+            _write(basis, work, first, count, dx, dy, dz, j)
+            count += r2 < cutoff2
             if r2 < bound2:
                 trouble[0], trouble[1], trouble[2] = 1.0 + atom, j, r2**0.5
-            count += r2 < cutoff2
-        work.count[slot * n_species + other] = count
+        put(work.counts, slot * n_species + other, count)
         for lane in range(count, ((count + 7) >> 3) << 3):
-            at = (first + (lane >> 3)) * size * 8 + (lane & 7)
-            work.chunks[at] = 1.0
-            work.chunks[at + 8] = 0.0
-            work.chunks[at + 16] = 0.0
-            work.neighbour[(first + (lane >> 3)) * 8 + (lane & 7)] = -1
+            _write(basis, work, first, lane, 1.0, 0.0, 0.0, -1)
         first += (stop - start + 7) >> 3
+
+
+@inlined
+def _write(basis, work, chunk, index, dx, dy, dz, j):
+    """Displacement and number of the neighbour ``index`` counted from the start of a chunk."""
+    chunk, lane = chunk + (index >> 3), index & 7
+    at = chunk * basis.chunk_size * 8 + lane
+    put(work.chunks, at, dx)
+    put(work.chunks, at + 8, dy)
+    put(work.chunks, at + 16, dz)
+    put(work.neighbour, chunk * 8 + lane, np.int32(j))
 
 
 @inlined
@@ -73,7 +92,7 @@ def expand(basis, work, pair, count, record, local):
         _mix(basis, work, pair, local)
     _transpose_radial(basis, work, record, local)
     if basis.n_max > 0:
-        _harmonics(basis, work, record, local, x * inverse, y * inverse, z * inverse)
+        _harmonics(basis, work, local, x * inverse, y * inverse, z * inverse)
 
 
 @inlined
@@ -180,31 +199,26 @@ def _transpose_radial(basis, work, record, local):
 
 
 @inlined
-def _harmonics(basis, work, record, local, x, y, z):
-    """(x + iy)^m, P_lm, dP_lm/dz into the record, and the components of Y."""
-    l_max = basis.l_max
-    phase = record + basis.at_phase
-    legendre = record + basis.at_legendre
-    n_legendre = (l_max + 1) * (l_max + 2) // 2
+def _harmonics(basis, work, local, x, y, z):
+    """Components of Y at unit vectors (x, y, z)."""
     out = local * basis.n_lm
     cosine, sine = splat(1.0), splat(0.0)
-    for m in range(l_max + 1):
-        store(work.chunks, phase + m, cosine)
-        store(work.chunks, phase + l_max + 1 + m, sine)
-        before, slope_before = splat(0.0), splat(0.0)
-        p, slope = splat_at(basis.legendre_diagonal, m), splat(0.0)
-        for l in range(m, l_max + 1):  # noqa: E741
-            at = l * (l + 1) // 2 + m
+    for m in range(basis.l_max + 1):
+        before, p = splat(0.0), splat_at(basis.legendre_diagonal, m)
+        for l in range(m, basis.l_max + 1):  # noqa: E741
             if l > m:
-                a, b = splat_at(basis.legendre_a, at), splat_at(basis.legendre_b, at)
-                new = a * fma(z, p, b * before)
-                new_slope = a * fma(z, slope, fma(b, slope_before, p))
-                before, slope_before, p, slope = p, slope, new, new_slope
-            store(work.chunks, legendre + at, p)
-            store(work.chunks, legendre + n_legendre + at, slope)
+                a, b = legendre_coefficients(basis, l, m)
+                before, p = p, a * fma(z, p, b * before)
             if m == 0:
                 store(work.harmonics, out + l * l, p)
             else:
                 store(work.harmonics, out + l * l + 2 * m - 1, p * cosine)
                 store(work.harmonics, out + l * l + 2 * m, p * sine)
         cosine, sine = fma(x, cosine, -(y * sine)), fma(x, sine, y * cosine)
+
+
+@inlined
+def legendre_coefficients(basis, l, m):  # noqa: E741
+    """a and b of P_lm = a (z P_l-1,m + b P_l-2,m) for l > m."""
+    at = l * (l + 1) // 2 + m
+    return splat_at(basis.legendre_a, at), splat_at(basis.legendre_b, at)

@@ -5,10 +5,10 @@ of one species, a *chunk*; in stages over products they are eight atoms of one c
 *block*. Between them stands a *row* per atom, whose lanes are eight radial indices.
 
 chunk
-    One record of ``chunk_size`` vectors per eight neighbours: displacement (3), 1/r, then
-    cos and sin parts of (x + iy)^m, P_lm, dP_lm/dz, R_nl, dR_nl/dr, dg_k/dr. Records of atom
-    ``slot``, species s start at ``List.chunk_first[slot * S + s]``. Lanes to spare hold
-    displacement (1, 0, 0) and zero radial functions.
+    One record of ``chunk_size`` vectors per eight neighbours: displacement (3), 1/r, R_nl,
+    dR_nl/dr, dg_k/dr. Records of atom ``slot``, species s start at
+    ``List.chunk_first[slot * S + s]``. Lanes to spare hold displacement (1, 0, 0) and zero
+    radial functions. Harmonics are cheaper to compute twice than to keep.
 row
     Of each atom: sums of g_k for each species, then A for each species, component and n. The
     (l_max + 1)^2 components of a real Y are numbered l^2 for m = 0, and l^2 + 2m - 1 and
@@ -62,8 +62,6 @@ class Basis(NamedTuple):
     quads: Array  # (., 5) flat: four components, and their l
     # positions within a chunk record
     chunk_size: int
-    at_phase: int
-    at_legendre: int
     at_radial: int
     at_radial_slope: int
     at_base_slope: int
@@ -78,7 +76,8 @@ class Basis(NamedTuple):
     node_first: Array
     group_left: Array
     group_right: Array
-    group_first: Array
+    tile_group: Array  # (tiles + 1,) first group of each tile
+    tile_first: Array  # (S + 1,) tiles of each central species
     leaf_first: Array
     partner: Array
 
@@ -99,7 +98,7 @@ class Work(NamedTuple):
 
     chunks: Array
     neighbour: Array  # of each lane of each chunk
-    count: Array  # neighbours within the cutoff, of each slot and species
+    counts: Array  # neighbours within the cutoff, of each slot and species
     values: Array
     adjoint: Array
     rows: Array
@@ -108,6 +107,7 @@ class Work(NamedTuple):
     mixed: Array  # R_nl of an atom's neighbours, one row for each neighbour and l
     mixed_slope: Array
     harmonics: Array  # components of Y, lanes are neighbours
+    sums: Array  # over n of Z R and Z dR/dr, for each component
     square: Array  # room for transposition
 
 
@@ -131,14 +131,12 @@ def build_basis(tables: FunctionTables) -> tuple[Basis, Program]:
     l_max, n_lm = numbering.l_max, numbering.n_lm
     crad = tables.crad[:, :, :n_max, : l_max + 1]
     delta = np.eye(n_max, tables.crad.shape[-1])[:, None, :]
+    crad = np.where(_used(tables, crad.shape[:-1])[..., None], crad, delta)
     identity = bool((crad == delta).all())
     used = np.flatnonzero(crad.any(axis=(0, 1, 2, 3)))
     n_knots = max(n_base, n_max if identity else int(used.max(initial=-1)) + 1)
     n_rows = 1 if identity else l_max + 1
-    n_legendre = (l_max + 1) * (l_max + 2) // 2 if n_max else 0
-    at_phase = 4
-    at_legendre = at_phase + (2 * (l_max + 1) if n_max else 0)
-    at_radial = at_legendre + 2 * n_legendre
+    at_radial = 4
     at_slope = at_radial + n_rows * n_max
     at_base_slope = at_slope if identity else at_slope + n_rows * n_max
     chunk_size = at_base_slope + (max(n_base, n_max) if identity else n_base)
@@ -170,8 +168,6 @@ def build_basis(tables: FunctionTables) -> tuple[Basis, Program]:
         legendre_diagonal=legendre[2],
         quads=_quads(l_max, identity) if n_max else np.empty(0, dtype=np.int64),
         chunk_size=chunk_size,
-        at_phase=at_phase,
-        at_legendre=at_legendre,
         at_radial=at_radial,
         at_radial_slope=at_slope,
         at_base_slope=at_base_slope,
@@ -188,13 +184,24 @@ def build_basis(tables: FunctionTables) -> tuple[Basis, Program]:
                 "node_first",
                 "group_left",
                 "group_right",
-                "group_first",
+                "tile_group",
+                "tile_first",
                 "leaf_first",
                 "partner",
             )
         },
     )
     return basis, program
+
+
+def _used(tables: FunctionTables, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which R_nl (central, neighbour, n, l) occur in functions of rank 2 and higher."""
+    used = np.zeros(shape, dtype=bool)
+    higher = np.repeat(tables.rank > 1, tables.rank)
+    central = np.repeat(tables.central, tables.rank)
+    index = (central[higher], tables.species[higher], tables.n[higher], tables.l[higher])
+    used[index] = True
+    return used
 
 
 def _padded(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -223,7 +230,7 @@ def _legendre_recursion(l_max: int) -> tuple[Array, Array, Array]:
 
 
 def _quads(l_max: int, identity: bool) -> Array:
-    """Components in fours (the last repeated) sharing R_nl: any where R does not depend on l."""
+    """Components in fours (the last repeated) that share R_nl, and the l they share it for."""
     spans = (
         [(0, (l_max + 1) ** 2, 0)]
         if identity

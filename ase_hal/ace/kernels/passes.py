@@ -3,14 +3,12 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from typing import Any
-
 from ase_hal.ace.kernels.density import clear_row, density, fold, gather
 from ase_hal.ace.kernels.force import pair_force
 from ase_hal.ace.kernels.geometry import expand, pack
-from ase_hal.ace.kernels.inline import FINGERPRINT, inlined, kernel
-from ase_hal.ace.kernels.products import add_leaves, adjoint, multiply_nodes
-from ase_hal.ace.kernels.simd import item, load, splat, store, total
+from ase_hal.ace.kernels.inline import inlined, kernel
+from ase_hal.ace.kernels.products import add_leaves, adjoint, contract, multiply_nodes
+from ase_hal.ace.kernels.simd import item, load, put, splat, store, total
 
 
 @inlined
@@ -35,13 +33,13 @@ def forward(basis, pairs, work, block, slot, chunk, at, positions, shifts, troub
         if atom < 0:
             clear_row(basis, work, lane)
             for other in range(basis.n_species):
-                work.count[(slot + lane) * basis.n_species + other] = 0
+                work.counts[(slot + lane) * basis.n_species + other] = 0
             continue
         start = (block * 8 + lane) * basis.n_species
         first = chunk + pairs.chunk_first[start] - pairs.chunk_first[block * 8 * basis.n_species]
         pack(basis, pairs, work, atom, species, slot + lane, first, positions, shifts, trouble)
         for other in range(basis.n_species):
-            count = item(work.count, (slot + lane) * basis.n_species + other)
+            count = item(work.counts, (slot + lane) * basis.n_species + other)
             offset = pairs.chunk_first[start + other] - pairs.chunk_first[start]
             for c in range((count + 7) >> 3):
                 record = (first + offset + c) * basis.chunk_size
@@ -66,7 +64,7 @@ def backward(basis, pairs, work, block, slot, chunk, forces, virial):
         first = chunk + pairs.chunk_first[start] - pairs.chunk_first[block * 8 * basis.n_species]
         sx, sy, sz = splat(0.0), splat(0.0), splat(0.0)
         for other in range(basis.n_species):
-            count = item(work.count, (slot + lane) * basis.n_species + other)
+            count = item(work.counts, (slot + lane) * basis.n_species + other)
             offset = pairs.chunk_first[start + other] - pairs.chunk_first[start]
             for c in range((count + 7) >> 3):
                 index = first + offset + c
@@ -81,10 +79,10 @@ def backward(basis, pairs, work, block, slot, chunk, forces, virial):
                 store(work.square, 1, fy)
                 store(work.square, 2, fz)
                 for q in range(min(8, count - 8 * c)):
-                    j = item(work.neighbour, index * 8 + q)
-                    forces[j, 0] -= item(work.square, q)
-                    forces[j, 1] -= item(work.square, 8 + q)
-                    forces[j, 2] -= item(work.square, 16 + q)
+                    j = 3 * item(work.neighbour, index * 8 + q)
+                    put(forces, j, item(forces, j) - item(work.square, q))
+                    put(forces, j + 1, item(forces, j + 1) - item(work.square, 8 + q))
+                    put(forces, j + 2, item(forces, j + 2) - item(work.square, 16 + q))
         forces[atom, 0] += total(sx)
         forces[atom, 1] += total(sy)
         forces[atom, 2] += total(sz)
@@ -96,32 +94,48 @@ def backward(basis, pairs, work, block, slot, chunk, forces, virial):
     virial[5] -= total(wxy)
 
 
-def _make_evaluate(fingerprint: str) -> Any:
-    def evaluate(
-        basis, pairs, work, positions, shifts, blocks, fresh, keep, trouble, leaves, coefficients,
-        energies, forces, virials,
-    ):  # fmt: skip
-        """One pass over blocks[0] <= block < blocks[1].
+@kernel
+def evaluate(
+    basis, pairs, work, positions, shifts, blocks, fresh, keep, trouble, leaves, coefficients,
+    energies, forces, virials,
+):  # fmt: skip
+    """One pass over blocks[0] <= block < blocks[1].
 
-        ``fresh``: compute chunks and values, else take those a pass with ``keep`` left.
-        ``keep``: leave chunks and values of all these blocks, not of one at a time.
-        ``leaves`` (8 * leaves,): add every leaf, by lanes; empty if not wanted.
-        ``coefficients`` (K, leaves): add energies (K,), forces (K, N, 3) and virials (K, 6).
-        """
-        fingerprint  # noqa: B018
-        for block in range(blocks[0], blocks[1]):
-            species = item(pairs.block_species, block)
-            slot, chunk, at = place(basis, pairs, block, blocks[0], keep)
-            if fresh:
-                forward(basis, pairs, work, block, slot, chunk, at, positions, shifts, trouble)
-            if leaves.size > 0:
-                add_leaves(basis, species, work.values, at, leaves)
-            for k in range(coefficients.shape[0]):
-                energy = adjoint(basis, species, work.values, at, coefficients[k], work.adjoint)
-                energies[k] += total(energy)
-                backward(basis, pairs, work, block, slot, chunk, forces[k], virials[k])
-
-    return kernel(evaluate)
+    ``fresh``: compute chunks and values, else take those a pass with ``keep`` left.
+    ``keep``: leave chunks and values of all these blocks, not of one at a time.
+    ``leaves`` (8 * leaves,): add every leaf, by lanes; empty if not wanted.
+    ``coefficients`` (K, leaves): add energies (K,), forces (K, N, 3) and virials (K, 6).
+    """
+    for block in range(blocks[0], blocks[1]):
+        species = item(pairs.block_species, block)
+        slot, chunk, at = place(basis, pairs, block, blocks[0], keep)
+        if fresh:
+            forward(basis, pairs, work, block, slot, chunk, at, positions, shifts, trouble)
+        if leaves.size > 0:
+            add_leaves(basis, species, work.values, at, leaves)
+        for k in range(coefficients.shape[0]):
+            energy = adjoint(basis, species, work.values, at, coefficients[k], work.adjoint)
+            energies[k] += total(energy)
+            backward(basis, pairs, work, block, slot, chunk, forces[k], virials[k])
 
 
-evaluate = _make_evaluate(FINGERPRINT)
+@kernel
+def sum_functions(indptr, indices, data, leaves, result):
+    """Functions (n,) from leaves summed by lanes and the couplings (n, leaves)."""
+    for function in range(result.size):
+        result[function] = total(contract(indptr, indices, data, function, leaves))
+
+
+@kernel
+def expand_coefficients(indptr, indices, data, vectors, column, result):
+    """Coefficients (K, leaves) from vectors (K, n) and the couplings (leaves, functions).
+
+    Functions start at ``column`` of the vectors.
+    """
+    for k in range(result.shape[0]):
+        first = k * vectors.shape[1] + column
+        for leaf in range(result.shape[1]):
+            value = 0.0
+            for entry in range(item(indptr, leaf), item(indptr, leaf + 1)):
+                value += item(data, entry) * item(vectors, first + item(indices, entry))
+            result[k, leaf] = value

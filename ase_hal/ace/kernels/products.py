@@ -1,7 +1,7 @@
 """Products of A for a block: lanes are eight atoms of one central species.
 
-With P = X_left X_right of a group and partners X_k, a leaf is Re(P X_k). See
-``ase_hal.ace.program`` for groups, leaves and nodes.
+With P = X_left X_right of a group and partners X_k, a leaf is Re(P X_k). Two groups with the same
+partners make a tile, which reads each partner once. See ``ase_hal.ace.program``.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -47,22 +47,35 @@ def multiply_nodes(basis, species, values, at):
 
 
 @inlined
+def _pair(basis, values, at, group):
+    """P of a group."""
+    i = at + 2 * item(basis.group_left, group)
+    j = at + 2 * item(basis.group_right, group)
+    xr, xi, yr, yi = load(values, i), load(values, i + 1), load(values, j), load(values, j + 1)
+    return fma(xr, yr, -(xi * yi)), fma(xr, yi, xi * yr)
+
+
+@inlined
 def add_leaves(basis, species, values, at, leaves):
     """Add every leaf, lanes kept apart, to ``leaves``."""
-    for group in range(basis.group_first[species], basis.group_first[species + 1]):
-        i = at + 2 * item(basis.group_left, group)
-        j = at + 2 * item(basis.group_right, group)
-        xr, xi, yr, yi = (
-            load(values, i),
-            load(values, i + 1),
-            load(values, j),
-            load(values, j + 1),
-        )
-        pr, pi = fma(xr, yr, -(xi * yi)), fma(xr, yi, xi * yr)
-        for leaf in range(item(basis.leaf_first, group), item(basis.leaf_first, group + 1)):
-            k = at + 2 * item(basis.partner, leaf)
-            sum_ = fma(pr, load(values, k), load(leaves, leaf))
-            store(leaves, leaf, sum_ - pi * load(values, k + 1))
+    for tile in range(basis.tile_first[species], basis.tile_first[species + 1]):
+        group = item(basis.tile_group, tile)
+        first = item(basis.leaf_first, group)
+        n_leaves = item(basis.leaf_first, group + 1) - first
+        pr, pi = _pair(basis, values, at, group)
+        if item(basis.tile_group, tile + 1) - group == 1:
+            for leaf in range(first, first + n_leaves):
+                k = at + 2 * item(basis.partner, leaf)
+                xr, xi = load(values, k), load(values, k + 1)
+                store(leaves, leaf, fma(pr, xr, fma(-pi, xi, load(leaves, leaf))))
+        else:
+            qr, qi = _pair(basis, values, at, group + 1)
+            for leaf in range(first, first + n_leaves):
+                k = at + 2 * item(basis.partner, leaf)
+                xr, xi = load(values, k), load(values, k + 1)
+                store(leaves, leaf, fma(pr, xr, fma(-pi, xi, load(leaves, leaf))))
+                other = leaf + n_leaves
+                store(leaves, other, fma(qr, xr, fma(-qi, xi, load(leaves, other))))
 
 
 @inlined
@@ -72,23 +85,36 @@ def adjoint(basis, species, values, at, coefficients, z):
     for v in range(2 * basis.n_values):
         store(z, v, zero)
     energy = zero
-    for group in range(basis.group_first[species], basis.group_first[species + 1]):
-        left = 2 * item(basis.group_left, group)
-        right = 2 * item(basis.group_right, group)
-        xr, xi = load(values, at + left), load(values, at + left + 1)
-        yr, yi = load(values, at + right), load(values, at + right + 1)
-        pr, pi = fma(xr, yr, -(xi * yi)), fma(xr, yi, xi * yr)
+    for tile in range(basis.tile_first[species], basis.tile_first[species + 1]):
+        group = item(basis.tile_group, tile)
+        first = item(basis.leaf_first, group)
+        n_leaves = item(basis.leaf_first, group + 1) - first
+        pr, pi = _pair(basis, values, at, group)
         wr, wi = zero, zero
-        for leaf in range(item(basis.leaf_first, group), item(basis.leaf_first, group + 1)):
-            k = 2 * item(basis.partner, leaf)
-            c = coefficient(coefficients, leaf)
-            wr = fma(c, load(values, at + k), wr)
-            wi = fma(c, load(values, at + k + 1), wi)
-            store(z, k, fma(c, pr, load(z, k)))
-            store(z, k + 1, fma(c, pi, load(z, k + 1)))
+        if item(basis.tile_group, tile + 1) - group == 1:
+            for leaf in range(first, first + n_leaves):
+                k = 2 * item(basis.partner, leaf)
+                c = coefficient(coefficients, leaf)
+                wr = fma(c, load(values, at + k), wr)
+                wi = fma(c, load(values, at + k + 1), wi)
+                store(z, k, fma(c, pr, load(z, k)))
+                store(z, k + 1, fma(c, pi, load(z, k + 1)))
+        else:
+            qr, qi = _pair(basis, values, at, group + 1)
+            vr, vi = zero, zero
+            for leaf in range(first, first + n_leaves):
+                k = 2 * item(basis.partner, leaf)
+                c = coefficient(coefficients, leaf)
+                d = coefficient(coefficients, leaf + n_leaves)
+                xr, xi = load(values, at + k), load(values, at + k + 1)
+                wr, wi = fma(c, xr, wr), fma(c, xi, wi)
+                vr, vi = fma(d, xr, vr), fma(d, xi, vi)
+                store(z, k, fma(c, pr, fma(d, qr, load(z, k))))
+                store(z, k + 1, fma(c, pi, fma(d, qi, load(z, k + 1))))
+            energy = energy + fma(qr, vr, -(qi * vi))
+            _pull_pair(basis, values, at, z, group + 1, vr, vi)
         energy = energy + fma(pr, wr, -(pi * wi))
-        _pull(z, left, wr, wi, yr, yi)
-        _pull(z, right, wr, wi, xr, xi)
+        _pull_pair(basis, values, at, z, group, wr, wi)
     for node in range(basis.node_first[species + 1] - 1, basis.node_first[species] - 1, -1):
         out = 2 * (basis.first_product + node - basis.node_first[species])
         left = 2 * item(basis.node_left, node)
@@ -100,7 +126,34 @@ def adjoint(basis, species, values, at, coefficients, z):
 
 
 @inlined
+def _pull_pair(basis, values, at, z, group, wr, wi):
+    """Hand w = dE/dP to the factors of P."""
+    left, right = 2 * item(basis.group_left, group), 2 * item(basis.group_right, group)
+    xr, xi = load(values, at + left), load(values, at + left + 1)
+    yr, yi = load(values, at + right), load(values, at + right + 1)
+    _pull(z, left, wr, wi, yr, yi)
+    _pull(z, right, wr, wi, xr, xi)
+
+
+@inlined
 def _pull(z, at, wr, wi, xr, xi):
     """z[at] += w x, complex."""
     store(z, at, fma(wr, xr, fma(-wi, xi, load(z, at))))
     store(z, at + 1, fma(wr, xi, fma(wi, xr, load(z, at + 1))))
+
+
+@inlined
+def contract(indptr, indices, data, row, source):
+    """Row of a sparse matrix times vectors: sum_e data[e] source[indices[e]], by lanes."""
+    value = splat(0.0)
+    for entry in range(item(indptr, row), item(indptr, row + 1)):
+        value = fma(splat_at(data, entry), load(source, item(indices, entry)), value)
+    return value
+
+
+@inlined
+def leaves_of(basis, species):
+    """Numbers of the leaves of a central species."""
+    first = basis.tile_group[basis.tile_first[species]]
+    last = basis.tile_group[basis.tile_first[species + 1]]
+    return range(basis.leaf_first[first], basis.leaf_first[last])

@@ -3,10 +3,9 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from typing import Any
-
 from ase_hal.ace.kernels.density import turn_rows
-from ase_hal.ace.kernels.inline import FINGERPRINT, inlined, kernel
+from ase_hal.ace.kernels.geometry import legendre_coefficients
+from ase_hal.ace.kernels.inline import inlined, kernel
 from ase_hal.ace.kernels.passes import place
 from ase_hal.ace.kernels.simd import (
     fma,
@@ -71,19 +70,20 @@ def _slopes(basis, work, record, table):
         store(table, 3 * k + 2, slope * z)
     if basis.n_max == 0:
         return
-    l_max = basis.l_max
-    n_legendre = (l_max + 1) * (l_max + 2) // 2
-    legendre, phase = record + basis.at_legendre, record + basis.at_phase
-    for m in range(l_max + 1):
-        cosine, sine = load(chunks, phase + m), load(chunks, phase + l_max + 1 + m)
-        # derivative of (x + iy)^m by x is m (x + iy)^(m - 1), by y that times i
-        dc, ds = splat(0.0), splat(0.0)
-        if m > 0:
-            dc = splat(float(m)) * load(chunks, phase + m - 1)
-            ds = splat(float(m)) * load(chunks, phase + l_max + m)
-        for l in range(m, l_max + 1):  # noqa: E741
-            p = load(chunks, legendre + l * (l + 1) // 2 + m)
-            dp = load(chunks, legendre + n_legendre + l * (l + 1) // 2 + m)
+    cosine, sine = splat(1.0), splat(0.0)
+    dc, ds = splat(0.0), splat(0.0)  # derivative of (x + iy)^m by x; the one by y is i times that
+    for m in range(basis.l_max + 1):
+        before, slope_before = splat(0.0), splat(0.0)
+        p, dp = splat_at(basis.legendre_diagonal, m), splat(0.0)
+        for l in range(m, basis.l_max + 1):  # noqa: E741
+            if l > m:
+                a, b = legendre_coefficients(basis, l, m)
+                before, slope_before, p, dp = (
+                    p,
+                    dp,
+                    a * fma(z, p, b * before),
+                    a * fma(z, dp, fma(b, slope_before, p)),
+                )
             component = l * l + max(2 * m - 1, 0)
             _slope(
                 basis, work, record, table, l, component, p * cosine, x, y, z,
@@ -94,6 +94,9 @@ def _slopes(basis, work, record, table):
                     basis, work, record, table, l, component + 1, p * sine, x, y, z,
                     p * ds, p * dc, dp * sine, inverse,
                 )  # fmt: skip
+        factor = splat(m + 1.0)
+        dc, ds = factor * cosine, factor * sine
+        cosine, sine = fma(x, cosine, -(y * sine)), fma(x, sine, y * cosine)
 
 
 @inlined
@@ -193,42 +196,36 @@ def _add(array, at, value, width, square):
             array[at + q] += item(square, q)
 
 
-def _make_add_rows(fingerprint: str) -> Any:
-    def add_rows(
-        basis, pairs, work, blocks, program, column, row_size, by_entry, by_atom, table, room,
-        forces, virial,
-    ):  # fmt: skip
-        """Add to rows of all functions: forces (N, 3, n) and virial (6, n), both flat.
+@kernel
+def add_rows(
+    basis, pairs, work, blocks, program, column, row_size, by_entry, by_atom, table, room,
+    forces, virial,
+):  # fmt: skip
+    """Add to rows of all functions: forces (N, 3, n) and virial (6, n), both flat.
 
-        ``row_size`` is n, of which the functions of this basis start at ``column``.
-        """
-        fingerprint  # noqa: B018
-        for block in range(blocks[0], blocks[1]):
-            species = item(pairs.block_species, block)
-            slot, chunk, at = place(basis, pairs, block, blocks[0], True)
-            _jacobian(basis, program, species, work.values, at, by_entry)
-            n_entries = program.entry_start[species + 1] - program.entry_start[species]
-            _turn_entries(by_entry, n_entries, by_atom, work.square)
-            stride = 8 * ((n_entries + 7) >> 3)
-            for lane in range(8):
-                atom = item(pairs.order, block * 8 + lane)
-                if atom < 0:
-                    continue
-                start = (block * 8 + lane) * basis.n_species
-                first = chunk + pairs.chunk_first[start]
-                first -= pairs.chunk_first[block * 8 * basis.n_species]
-                for other in range(basis.n_species):
-                    count = item(work.count, (slot + lane) * basis.n_species + other)
-                    offset = pairs.chunk_first[start + other] - pairs.chunk_first[start]
-                    for c in range((count + 7) >> 3):
-                        index = first + offset + c
-                        _slopes(basis, work, index * basis.chunk_size, table)
-                        _add_pairs(
-                            basis, program, work, species, other, count - 8 * c, index, atom,
-                            by_atom, lane * stride, table, room, column, row_size, forces, virial,
-                        )  # fmt: skip
-
-    return kernel(add_rows)
-
-
-add_rows = _make_add_rows(FINGERPRINT)
+    ``row_size`` is n, of which the functions of this basis start at ``column``.
+    """
+    for block in range(blocks[0], blocks[1]):
+        species = item(pairs.block_species, block)
+        slot, chunk, at = place(basis, pairs, block, blocks[0], True)
+        _jacobian(basis, program, species, work.values, at, by_entry)
+        n_entries = program.entry_start[species + 1] - program.entry_start[species]
+        _turn_entries(by_entry, n_entries, by_atom, work.square)
+        stride = 8 * ((n_entries + 7) >> 3)
+        for lane in range(8):
+            atom = item(pairs.order, block * 8 + lane)
+            if atom < 0:
+                continue
+            start = (block * 8 + lane) * basis.n_species
+            first = chunk + pairs.chunk_first[start]
+            first -= pairs.chunk_first[block * 8 * basis.n_species]
+            for other in range(basis.n_species):
+                count = item(work.counts, (slot + lane) * basis.n_species + other)
+                offset = pairs.chunk_first[start + other] - pairs.chunk_first[start]
+                for c in range((count + 7) >> 3):
+                    index = first + offset + c
+                    _slopes(basis, work, index * basis.chunk_size, table)
+                    _add_pairs(
+                        basis, program, work, species, other, count - 8 * c, index, atom,
+                        by_atom, lane * stride, table, room, column, row_size, forces, virial,
+                    )  # fmt: skip

@@ -158,7 +158,7 @@ def store_at(typingctx, array, index, value):
 
 @intrinsic
 def item(typingctx, array, index):
-    """``array[index]`` for a number, without the test for a negative index."""
+    """``array[index]`` of any contiguous array, counted over all its axes."""
     if not _is_array(array, index):
         return None
 
@@ -170,6 +170,19 @@ def item(typingctx, array, index):
         return value
 
     return (types.int64 if array.dtype is types.int32 else array.dtype)(array, index), codegen
+
+
+@intrinsic
+def put(typingctx, array, index, value):
+    """Set ``array[index]`` of any contiguous array, counted over all its axes."""
+    if not _is_array(array, index) or value != array.dtype:
+        return None
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _element_pointer(context, builder, signature, args, 1))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
 
 
 @intrinsic
