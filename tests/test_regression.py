@@ -500,18 +500,21 @@ class TestRelevance:
         rows, targets = problem(44, 300, 40, relevant=0.5, decay=2)
         factor = factor_of(rows, targets)
         thresholds = [50.0, 1e4, 5.0]
-        path = relevance_path(factor, thresholds)
+        path = relevance_path(factor, thresholds, tolerance=1e-5)
         small, large, smallest = (fit.active for fit in path)
         assert smallest.sum() < small.sum() < large.sum()
         assert not (small & ~large).any()
         assert not (smallest & ~small).any()
         for threshold, fit in zip(thresholds, path, strict=True):
             assert fit.prior_precision[fit.active].max() < threshold
-        alone = automatic_relevance(factor, threshold=1e4)
+        alone = automatic_relevance(factor, threshold=1e4, tolerance=1e-5)
         assert np.array_equal(alone.mean, path[1].mean)
         # Where each fit ends is a stationary point of its own.
         again = automatic_relevance(
-            factor, threshold=50.0, start=(path[0].noise_precision, path[0].prior_precision)
+            factor,
+            threshold=50.0,
+            tolerance=1e-5,
+            start=(path[0].noise_precision, path[0].prior_precision),
         )
         assert np.array_equal(again.active, small)
         assert np.allclose(again.mean, path[0].mean, atol=1e-3)
@@ -563,6 +566,18 @@ class TestRelevance:
         )
         assert set(np.flatnonzero(fit.active)) >= {5, 50}
         assert fit.mean[[5, 50]] == pytest.approx([3, -2], abs=0.2)
+
+    @pytest.mark.parametrize("hyperprior", [0.0, 1e-6])
+    @pytest.mark.parametrize("n_obs", [1, 8, 60])
+    def test_data_without_noise(self, n_obs, hyperprior):
+        rows, targets = problem(51, n_obs, 20, noise=0)
+        fit = automatic_relevance(
+            factor_of(rows, targets), threshold=np.inf, hyperprior=hyperprior, tolerance=1e-3
+        )
+        assert np.isfinite(fit.covariance_factor).all()
+        assert np.isfinite(fit.log_evidence)
+        assert 0 < fit.noise_precision < np.inf
+        assert np.abs(rows @ fit.mean - targets).max() < 4 / np.sqrt(fit.noise_precision) + 1e-9
 
     def test_says_when_it_gives_up(self, caplog):
         factor = factor_of(*problem(49, 200, 20, relevant=0.5))
