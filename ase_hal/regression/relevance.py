@@ -212,6 +212,7 @@ class _Search:
         with np.errstate(divide="ignore"):
             precision = np.full(len(alpha), np.inf)
             precision[live] = (determined[live] + 2 * h) / (mean[live] ** 2 + 2 * h)
-            noise = np.divide(n - determined.sum() + 2 * h, residual @ residual + 2 * h)
+            noisy = max(n - determined.sum(), _SMALLEST)
+            noise = np.divide(noisy + 2 * h, residual @ residual + 2 * h)
         noise = min(float(noise), part.largest_noise_precision)
         return _Step(noise, precision, mean, width * np.sqrt(variance))
