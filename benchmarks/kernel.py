@@ -140,7 +140,7 @@ class Contestants:
         energies = members @ b
         deviation = energies - energies.mean()
         sigma = np.sqrt((deviation**2).mean())
-        gradient = deviation @ (members - self.coefficients) / (n_members * sigma)
+        gradient = deviation @ members / (n_members * sigma)  # deviations add up to zero
         self.evaluator.forces(np.stack([self.coefficients, gradient]))
 
     def member_forces(self) -> None:
