@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_hal.ace.kernels.inline import kernel
+from ase_hal.ace.kernels.inline import making_kernel
 
 
-@kernel
+@making_kernel
 def find_pairs(
     fractional, positions, cell, species, n_species, bins, reach, images, periodic, radius,
     first, neighbour, shift,

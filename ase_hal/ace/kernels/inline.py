@@ -20,6 +20,11 @@ _LOGGER = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
+# Arrays are borrowed from the caller, not counted: numba would count each of the dozens of arrays
+# a kernel holds with an atomic operation in every inner loop, which took ten times as long as the
+# arithmetic. Kernels that make arrays need the counting.
+_BORROWING: dict[str, Any] = _OPTIONS | {"_nrt": False}
+
 _FINGERPRINT = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 ).hexdigest()[:16]
@@ -29,14 +34,26 @@ def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function into each of its callers."""
     # no wrappers for calls from Python, which take half the time of compilation
     options = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**(options | _OPTIONS))(function)
+    return numba.njit(**(options | _BORROWING))(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function to be called from Python, and keep the result on disk."""
+    """Compile a function to be called from Python, and keep the result on disk.
+
+    It makes no arrays.
+    """
+    return _kept(function, _BORROWING)
+
+
+def making_kernel(function: Callable[..., Any]) -> Any:
+    """Like `kernel`, for a function that makes arrays."""
+    return _kept(function, _OPTIONS)
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     function.__qualname__ += f"_{_FINGERPRINT}"
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba finds no directory to write to
         _LOGGER.warning("compiled kernels cannot be kept: %s", error)
-        return numba.njit(**_OPTIONS)(function)
+        return numba.njit(**options)(function)
