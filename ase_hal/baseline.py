@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from ase_hal.prediction import Array
 from ase_hal.repulsion import ZBL
@@ -31,11 +33,22 @@ class Baseline:
 
     def evaluate(self, atoms: Atoms) -> tuple[float, Array | None, Array | None]:
         """Energy (eV), forces (N, 3) (eV/Å) and virial (6,) (eV); None for what is zero."""
-        energy = float(sum(self.one_body[symbol] for symbol in atoms.symbols))
+        energy = float(self._by_number[atoms.numbers].sum())
+        if np.isnan(energy):
+            missing = sorted(set(atoms.symbols) - set(self.one_body))
+            raise ValueError(f"no one-body energy of {', '.join(missing)}")
         if self.repulsion is None:
             return energy, None, None
         pair_energy, forces, virial = self.repulsion.evaluate(atoms)
         return energy + pair_energy, forces, virial
+
+    @cached_property
+    def _by_number(self) -> Array:
+        """One-body energies by atomic number, nan where there is none."""
+        energies = np.full(len(chemical_symbols), np.nan)
+        for symbol, energy in self.one_body.items():
+            energies[atomic_numbers[symbol]] = energy
+        return energies
 
     def todict(self) -> dict[str, Any]:
         """JSON-able form; `fromdict` reads it."""
