@@ -17,6 +17,7 @@ from ase_hal.linear_committee import LinearCommittee
 from ase_hal.prediction import Array
 from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
 from ase_hal.repulsion import ZBL
+from ase_hal.smoothness import Smoothness
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,13 @@ class LinearFit:
         Short-range baseline, subtracted from the labels and added back in predictions.
     force_bound : float
         Force components of larger magnitude are left out of the fit, eV/Å.
+    smoothness : Smoothness, optional
+        Expect smaller coefficients of functions of higher degree and order; by default all are
+        expected alike (Eq. 23).
+    label_noise : float
+        Least standard deviation of the noise of a weighted label: of a force component in eV/Å
+        where ``weights.forces`` is 1. A few structures that are much alike can be fitted almost
+        exactly; without this bound the potential would then be far too sure of itself.
     relevance_threshold : float, optional
         The alpha' of automatic relevance determination (section III.E): functions whose prior
         precision reaches it are pruned. Without it the fit is a Bayesian ridge (III.D).
@@ -97,6 +105,8 @@ class LinearFit:
         one_body: Mapping[str, float] | None = None,
         repulsion: ZBL | None = None,
         force_bound: float = 20.0,
+        smoothness: Smoothness | None = None,
+        label_noise: float = 0.0,
         relevance_threshold: float | None = None,
     ) -> None:
         if members < 2:
@@ -105,12 +115,16 @@ class LinearFit:
             raise ValueError(f"one_body lacks {', '.join(sorted(missing))}")
         if not force_bound > 0:
             raise ValueError(f"force_bound is a positive force in eV/Å, got {force_bound}")
+        if not label_noise >= 0:
+            raise ValueError(f"label_noise is a standard deviation, got {label_noise}")
         self.basis = basis
         self.members = members
         self.weights = weights or Weights()
         self.one_body = one_body
         self.repulsion = repulsion
         self.force_bound = force_bound
+        self.smoothness = smoothness
+        self.label_noise = label_noise
         self.relevance_threshold = relevance_threshold
         self._blocks: dict[str, _Block] = {}
         self._factor = Factor.empty(basis.size, 1 + len(basis.elements))
@@ -154,10 +168,20 @@ class LinearFit:
         )
 
     def _regress(self, combination: Array) -> Posterior:
-        if self.relevance_threshold is None:
-            return bayesian_ridge(self._factor, combination=combination)
-        return automatic_relevance(
-            self._factor, threshold=self.relevance_threshold, combination=combination
+        scale = None if self.smoothness is None else self.smoothness.scale(self.basis)
+        if self.relevance_threshold is not None:
+            return automatic_relevance(
+                self._factor,
+                threshold=self.relevance_threshold,
+                combination=combination,
+                scale=scale,
+            )
+        posterior = bayesian_ridge(self._factor, combination=combination, scale=scale)
+        bound = np.inf if self.label_noise == 0 else self.label_noise**-2
+        if posterior.noise_precision <= bound:
+            return posterior
+        return bayesian_ridge(
+            self._factor, combination=combination, scale=scale, noise_precision=bound
         )
 
     def _remember(self, dataset: Sequence[Atoms]) -> list[_Block]:

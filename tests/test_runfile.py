@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import typing
 from pathlib import Path
 
 import ase.io
@@ -25,6 +26,8 @@ from ase_hal.linear_fit import Weights
 from ase_hal.quantities import FORCE, LENGTH, PRESSURE, RATE, TEMPERATURE, TIME
 from ase_hal.repulsion import ZBL
 from ase_hal.runfile import RunFile, RunFileError
+from ase_hal.runfile.fields import Section, Span
+from ase_hal.runfile.settings import Settings
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart" / "run.yaml"
 
@@ -604,3 +607,28 @@ def test_the_error_survives_pickling():
     copied = pickle.loads(pickle.dumps(error))
     assert copied.problems == error.problems
     assert str(copied) == "a: b\nc: d"
+
+
+def dotted_keys(section, prefix=""):
+    """Dotted names of all keys of a section and of the sections in it."""
+    for name, field in section.model_fields.items():
+        key = prefix + (field.alias or name)
+        kinds = [field.annotation, *typing.get_args(field.annotation)]
+        kinds += [inner for kind in kinds for inner in typing.get_args(kind)]
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+        if inner and not issubclass(inner[0], Span):
+            yield from dotted_keys(inner[0], key + ".")
+        else:
+            yield key
+
+
+def test_every_key_is_documented():
+    text = (Path(__file__).parent.parent / "docs" / "run_file.md").read_text()
+    keys = list(dotted_keys(Settings))
+    assert "explore.stages.trigger.tolerance" in keys
+    missing = [
+        key
+        for key in keys
+        if not any(f"`{key.split('.', n)[-1]}`" in text for n in range(key.count(".") + 1))
+    ]
+    assert missing == []

@@ -22,6 +22,7 @@ from ase_hal.runfile.fields import (
     Section,
     Symbol,
 )
+from ase_hal.smoothness import Smoothness
 
 # The ways to choose the functions, each by the keys it takes.
 _CHOICES = {
@@ -117,6 +118,17 @@ class RepulsionSection(Part):
         return ZBL(self.inner, self.outer)
 
 
+class SmoothnessSection(Section):
+    """``fit.smoothness``: a prior that falls with degree and correlation order."""
+
+    degree: NotNegative = Smoothness.degree
+    order: Positive = Smoothness.order
+    angular_weight: NotNegative = Smoothness.angular_weight
+
+    def build(self) -> Smoothness:
+        return Smoothness(**self.model_dump())
+
+
 class FitSection(Section):
     """``fit``: how the potential is fitted."""
 
@@ -125,6 +137,8 @@ class FitSection(Section):
     force_bound: Force | None = None
     repulsion: RepulsionSection | None = None
     one_body: dict[Symbol, Energy] | None = None
+    smoothness: SmoothnessSection | None = None
+    label_noise: Force | None = None
 
     def build(self, basis: ACEBasis) -> LinearFit:
         """The fit of a basis; ValueError for what it refuses."""
@@ -132,5 +146,6 @@ class FitSection(Section):
             basis,
             weights=Weights(**self.weights.model_dump()),
             repulsion=None if self.repulsion is None else self.repulsion.build(),
-            **self.given("members", "force_bound", "one_body"),
+            smoothness=None if self.smoothness is None else self.smoothness.build(),
+            **self.given("members", "force_bound", "one_body", "label_noise"),
         )
