@@ -21,7 +21,7 @@ rng = np.random.default_rng(1)
 # A first model, from six strained and rattled cells.
 seeds = [bulk("Al", a=a, cubic=True) * 2 for a in np.linspace(3.85, 4.15, 6)]
 for atoms in seeds:
-    atoms.rattle(0.05, rng=rng)
+    atoms.rattle(0.1, rng=rng)
 fit = LinearFit(ACEBasis.preset("small", ["Al"], rcut=5.0))
 committee = fit(label(seeds, EMT()), rng=rng)
 committee.write("al.json")
@@ -34,7 +34,7 @@ dyn = HALLangevin(
     temperature_K=800,
     friction=0.01 / units.fs,
     tau=AdaptiveTau(0.1),
-    trigger=Trigger("softmax", 0.5),
+    trigger=Trigger("relative", 0.05),
     rng=rng,
     logfile="-",
     loginterval=max(steps // 20, 1),

@@ -33,7 +33,7 @@ def fit(dataset, *, rng):
     return ridge(dataset[-100:], rng=rng)
 
 
-seeds = [bulk("Ni", a=a, cubic=True) for a in (3.4, 3.5, 3.6)]
+seeds = [bulk("Ni", a=a, cubic=True) * (2, 1, 1) for a in (3.4, 3.5, 3.6)]
 for step in learn(
     seeds, fit, explore, EMT, rng=np.random.default_rng(1), n_select=2, max_iterations=iterations
 ):
