@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "CalculatorCommittee": "calculator_committee",
     "LinearCommittee": "linear_committee",
     "LinearFit": "linear_fit",
     "Prediction": "prediction",
+    "Smoothness": "smoothness",
     "Step": "loop",
     "Weights": "linear_fit",
     "label": "reference",
@@ -19,9 +21,11 @@ _HOME = {
     "select": "selection",
 }
 __all__ = [
+    "CalculatorCommittee",
     "LinearCommittee",
     "LinearFit",
     "Prediction",
+    "Smoothness",
     "Step",
     "Weights",
     "label",
@@ -31,6 +35,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ase_hal.calculator_committee import CalculatorCommittee
     from ase_hal.datasets import read_dataset
     from ase_hal.linear_committee import LinearCommittee
     from ase_hal.linear_fit import LinearFit, Weights
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from ase_hal.prediction import Prediction
     from ase_hal.reference import label
     from ase_hal.selection import select
+    from ase_hal.smoothness import Smoothness
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,37 @@
+"""How a structure was made, written into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+
+def record(atoms: Atoms, how: str, **values: Any) -> None:
+    """Add a step to ``atoms.info['hal_origin']``, which reads ``first(...) | then(...)``."""
+    words = ", ".join(f"{name}={_word(value)}" for name, value in values.items())
+    before = atoms.info.get("hal_origin")
+    step = f"{how}({words})"
+    atoms.info["hal_origin"] = f"{before} | {step}" if before else step
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list | np.ndarray):
+        return "x".join(_word(item) for item in value)
+    return str(value)
+
+
+def check_generator(rng: np.random.Generator) -> None:
+    """Raise TypeError for anything but a numpy Generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy Generator, got {type(rng).__name__}")
+
+
+def check_range(name: str, bounds: tuple[float, float], *, above: float) -> None:
+    """Raise ValueError unless ``above < low <= high``, both finite."""
+    low, high = bounds
+    if not (above < low <= high < np.inf):
+        raise ValueError(f"{name} is a range (low, high) above {above:g}, got {bounds}")
