@@ -63,7 +63,8 @@ def test_the_script_of_the_readme(tmp_path):
     assert blocks
     for number, block in enumerate(blocks):
         script = tmp_path / f"block{number}.py"
-        script.write_text(block.replace("max_labels=10", "max_labels=1"))
+        short = block.replace("max_labels=10", "max_labels=1")
+        script.write_text(short.replace("temperature_K=900", "temperature_K=900, steps=50"))
         execute(script, folder=tmp_path)
     assert (tmp_path / "cu.json").exists()
 

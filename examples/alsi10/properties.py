@@ -65,7 +65,7 @@ def properties(calculator) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    exact = properties(named_calculator("lammps_meam")())
+    exact = properties(named_calculator("lammps_meam"))
     files = [directory / "final.json", directory / "committee.json"]
     model = LinearCommittee.read(next(path for path in files if path.exists()))
     fitted = properties(CommitteeCalculator(model))
