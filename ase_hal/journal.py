@@ -20,6 +20,7 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
@@ -33,6 +34,9 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
+# Names of the files that wait to replace another.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
+
 Record = TypeVar("Record")
 Self = TypeVar("Self", bound="Journal[Any]")
 
@@ -175,6 +179,7 @@ def replacing(path: StrPath) -> Iterator[Path]:
     ...     numpy.savez(temporary, mean=mean)
     """
     target = Path(path)
+    # The suffix stays, for writers that go by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
@@ -185,6 +190,17 @@ def replacing(path: StrPath) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def remove_leftovers(directory: StrPath) -> None:
+    """Remove what killed processes have not come to put in its place (:func:`replacing`).
+
+    Looks in a directory and its ``iterations``; nobody else may be writing there.
+    """
+    for folder in (Path(directory), *Path(directory).glob("iterations/*")):
+        for path in folder.glob(".*"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink()
 
 
 def write_atomically(path: StrPath, content: bytes) -> None:

@@ -156,7 +156,7 @@ def _turns(
     iteration: int,
 ) -> Iterator[Step]:
     added = sum(atoms.info.get("hal_iteration", 0) > 0 for atoms in dataset)
-    fruitless = 0
+    fruitless = _fruitless(dataset, iteration)
     while True:
         fit_rng, explore_rng = iteration_rng(rng, iteration).spawn(2)
         committee = fit(dataset, rng=fit_rng)
@@ -233,6 +233,12 @@ def _labelled_seeds(
     ]
     fresh = label(missing, reference, on_failure=failures.append) if missing else []
     return [atoms for atoms in seeds if is_labelled(atoms)] + fresh, failures
+
+
+def _fruitless(dataset: Sequence[Atoms], iteration: int) -> int:
+    """How many iterations in a row, before this one, added nothing to the dataset."""
+    known = [atoms.info["hal_iteration"] for atoms in dataset if "hal_iteration" in atoms.info]
+    return max(iteration - 1 - max(known), 0) if known else 0
 
 
 def _with_provenance(atoms: Atoms, iteration: int, index: int) -> Atoms:

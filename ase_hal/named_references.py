@@ -106,7 +106,7 @@ def lammps_meam(*, library: str | None = None, parameter_file: str | None = None
             f'pair_coeff * * "{files[0]}" {entries} "{files[1]}" {entries}',
         ],
         atom_types={element: index for index, element in enumerate(_MEAM_ELEMENTS, start=1)},
-        keep_alive=False,
+        keep_alive=True,
     )
 
 

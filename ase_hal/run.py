@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,6 @@ import numpy as np
 import yaml
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 import ase_hal
@@ -22,16 +21,16 @@ from ase_hal.ace.basis import InnerCutoff
 from ase_hal.dynamics.explorer import Trajectory, run_trajectory
 from ase_hal.export import write_potential
 from ase_hal.frames import Frames
-from ase_hal.journal import Log, locked, replacing
+from ase_hal.journal import Log, locked, remove_leftovers, replacing
 from ase_hal.linear_committee import LinearCommittee
 from ase_hal.loop import is_labelled, iteration_rng, learn
 from ase_hal.metrics import compare
+from ase_hal.past import Event, Past
 from ase_hal.reference import Failure, label
 from ase_hal.report import write_report
 from ase_hal.runfile import RunFile
 from ase_hal.runfile.settings import FinalSection
-
-Event = dict[str, Any]
+from ase_hal.walkers import Walkers
 
 # Structures of the test set carry this iteration, seeds carry 0.
 _TEST = -1
@@ -78,6 +77,7 @@ def run(
     # One thread for linear algebra: walkers and labels fill the cores, and results then do
     # not depend on how many there are.
     with locked(directory), threadpool_limits(1):
+        remove_leftovers(directory)
         _adopt(directory, Path(file))
         with _Run(directory, runfile, on_event or (lambda event: None)) as state:
             state.go()
@@ -120,19 +120,13 @@ class _Run:
     def __enter__(self) -> _Run:
         enter = self._stack.enter_context
         self.log = enter(Log(self.directory / "log.jsonl"))
+        self.past = Past.of(list(self.log))
         self.dataset = enter(Frames(self.directory / "dataset.extxyz"))
         self.test = enter(Frames(self.directory / "test.extxyz"))
         self.failed = enter(Frames(self.directory / "failed.extxyz"))
-        self.stored = {
-            (int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"])): atoms
-            for frames in (self.dataset, self.test, self.failed)
-            for atoms in frames
-        }
-        self.walkers: Executor | None = None
-        if self.runfile.workers > 1:
-            self.walkers = enter(
-                ProcessPoolExecutor(self.runfile.workers, env={"OMP_NUM_THREADS": "1"})
-            )
+        files = (self.dataset, self.test, self.failed)
+        self.stored = {_key(atoms): atoms for frames in files for atoms in frames}
+        self.walkers = enter(Walkers(self.runfile.workers))
         self.labellers = enter(ThreadPoolExecutor(self.runfile.workers))
         return self
 
@@ -141,29 +135,22 @@ class _Run:
 
     def emit(self, event: str, **record: Any) -> None:
         """Log an event and pass it on."""
-        self.log.append({"event": event, **record})
-        self.on_event({"event": event, **record})
+        entry = {"event": event, "time": round(time.time(), 3), **record}
+        self.log.append(entry)
+        self.on_event(entry)
 
     def go(self) -> None:
         """Learn, then make the test set, the final fits, the potential and the report."""
-        first = self._rewind()
-        if first is not None:
+        if self.past.end is not None:
+            self.on_event(self.past.end)
+        else:
+            first = self.past.iterations + 1
+            self.emit("start", version=ase_hal.__version__, iteration=first)
+            self.given = self._given_tests()
             dataset = self._learn(first)
             test = self._test_set(dataset)
             self._finish(dataset, test)
         write_report(self.directory)
-
-    def _rewind(self) -> int | None:
-        """Cut the log after the last complete iteration; its successor, None when all is done."""
-        records = list(self.log)
-        if any(record["event"] == "end" for record in records):
-            self.on_event(records[-1])
-            return None
-        steps = [i for i, record in enumerate(records) if record["event"] == "step"]
-        self.log.truncate(steps[-1] + 1 if steps else 0)
-        first = int(records[steps[-1]]["iteration"]) + 1 if steps else 1
-        self.emit("start", version=ase_hal.__version__, time=time.time(), iteration=first)
-        return first
 
     def _learn(self, first: int) -> list[Atoms]:
         explorer = self.runfile.explorer(executor=self.walkers, on_trajectory=self._trajectory)
@@ -193,13 +180,17 @@ class _Run:
         """The dataset as it was at the start of an iteration; before the first one, the seeds."""
         if first > 1:
             return [a for a in self.dataset if int(a.info["hal_iteration"]) < first]
+        if not len(self.dataset):
+            # Where no seed was ever labelled the reference was out of order: try them all again.
+            self.failed.truncate(0)
+            self.stored = {key: a for key, a in self.stored.items() if key[0] == _TEST}
         seeds = [
             _tagged(atoms, 0, index, keep_labels=True)
             for index, atoms in enumerate(self.runfile.seeds())
         ]
         for index, atoms in enumerate(seeds):
             if is_labelled(atoms):
-                seeds[index] = self._store(self.dataset, atoms)
+                seeds[index] = self._store(atoms)
         missing = [atoms for atoms in seeds if not is_labelled(atoms)]
         fresh = self._label(missing, self.runfile.calculator(), on_failure=lambda failure: None)
         if missing and len(fresh) == 0 and len(missing) == len(seeds):
@@ -222,7 +213,7 @@ class _Run:
             noise_precision=posterior.noise_precision,
             prior_precision=float(np.median(posterior.prior_precision)),
             log_evidence=posterior.log_evidence,
-            **self._errors(committee, dataset, self.runfile.test_structures()),
+            **self._errors(committee, dataset, self.given),
             seconds=seconds,
         )
         return committee
@@ -253,6 +244,7 @@ class _Run:
             steps=trajectory.steps,
             trace=str(path.relative_to(self.directory)),
             acceptance=trajectory.acceptance,
+            seconds=round(self.walkers.seconds, 3),
         )
 
     def _label(
@@ -266,29 +258,30 @@ class _Run:
         labelled: list[Atoms] = []
         fresh: list[Atoms] = []
 
+        # The time it took goes into the log alone, so that the structures do not depend on it;
+        # and first, so that there is none whose time is not known.
         def keep(atoms: Atoms) -> None:
-            frames = self.test if atoms.info["hal_iteration"] == _TEST else self.dataset
-            labelled.append(self._store(frames, atoms))
-            self._label_event(labelled[-1])
+            self._label_event(atoms, atoms.info.pop("hal_label_seconds"))
+            labelled.append(self._store(atoms))
 
         def reject(failure: Failure) -> None:
-            atoms = failure.atoms.copy()
-            atoms.info |= {"hal_failure": failure.reason, "hal_label_seconds": failure.seconds}
-            self._store(self.failed, atoms)
-            self._failure_event(atoms)
+            self._failure_event(failure)
+            self._store(failure.atoms, reason=failure.reason)
             on_failure(failure)
 
         for atoms in structures:
-            known = self.stored.get((atoms.info["hal_iteration"], atoms.info["hal_index"]))
+            known = self.stored.get(_key(atoms))
             if known is None:
                 fresh.append(atoms)
-            elif is_labelled(known):
+                continue
+            seconds = self.past.label_seconds.get(_key(atoms), 0.0)
+            if is_labelled(known):
+                self._label_event(known, seconds)
                 labelled.append(known)
-                self._label_event(known)
             else:
-                reason, seconds = known.info["hal_failure"], known.info["hal_label_seconds"]
-                self._failure_event(known)
-                on_failure(Failure(atoms, str(reason), float(seconds)))
+                failure = Failure(atoms, str(known.info["hal_failure"]), seconds)
+                self._failure_event(failure)
+                on_failure(failure)
         if fresh:
             label(
                 fresh,
@@ -300,24 +293,32 @@ class _Run:
             )
         return labelled
 
-    def _store(self, frames: Frames, atoms: Atoms) -> Atoms:
-        key = (int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"]))
+    def _store(self, atoms: Atoms, *, reason: str | None = None) -> Atoms:
+        """Put a structure where it belongs, with the reason why it has no label, once."""
+        key = _key(atoms)
         if key not in self.stored:
+            frames = self.test if key[0] == _TEST else self.dataset
+            if reason is not None:
+                atoms, frames = atoms.copy(), self.failed
+                atoms.info["hal_failure"] = reason
             self.stored[key] = frames.append(atoms)
         return self.stored[key]
 
-    def _failure_event(self, atoms: Atoms) -> None:
-        info = atoms.info
+    def _failure_event(self, failure: Failure) -> None:
+        iteration, index = _key(failure.atoms)
         self.emit(
             "failure",
-            iteration=int(info["hal_iteration"]),
-            index=int(info["hal_index"]),
-            reason=str(info["hal_failure"]),
+            iteration=iteration,
+            index=index,
+            reason=failure.reason,
+            details=failure.details,
+            seconds=round(failure.seconds, 3),
         )
 
-    def _label_event(self, atoms: Atoms) -> None:
+    def _label_event(self, atoms: Atoms, seconds: float) -> None:
         """Log a label beside what the committee predicted before it had seen it."""
         info, n = atoms.info, len(atoms)
+        iteration, index = _key(atoms)
         blind: Event = {"energy_error": None, "energy_std": None, "forces_rmse": None}
         if self.committee is not None:
             prediction, results = self.committee.predict(atoms), atoms.calc.results
@@ -327,17 +328,24 @@ class _Run:
                 difference = prediction.forces - results["forces"]
                 blind["forces_rmse"] = float(np.sqrt(np.mean(difference**2)))
         self.emit(
-            "label" if info["hal_iteration"] != _TEST else "test",
-            iteration=int(info["hal_iteration"]),
-            index=int(info["hal_index"]),
+            "label" if iteration != _TEST else "test",
+            iteration=iteration,
+            index=index,
             stage=info.get("hal_stage"),
             n_atoms=n,
-            seconds=float(info.get("hal_label_seconds", 0.0)),
+            seconds=seconds,
             **blind,
         )
 
+    def _given_tests(self) -> list[Atoms]:
+        """The test structures of a file, which join those that are found in the run's own."""
+        return [
+            self._store(_tagged(atoms, _TEST, index, keep_labels=True))
+            for index, atoms in enumerate(self.runfile.test_structures())
+        ]
+
     def _test_set(self, dataset: Sequence[Atoms]) -> list[Atoms]:
-        """Structures found by going on exploring; never trained on."""
+        """Structures of a file, and found by going on exploring; never trained on."""
         per_stage = self.runfile.test_per_stage
         explorer = self.runfile.explorer()
         self.iteration = _TEST
@@ -350,23 +358,20 @@ class _Run:
                 start = starts[rng.integers(len(starts))]
                 jobs.append((self.committee, stage, start, number, rng))
         found = []
-        for trajectory in self._run_jobs(jobs):
+        futures = [self.walkers.submit(run_trajectory, *job) for job in jobs]
+        for trajectory in (future.result() for future in futures):
             self._trajectory(trajectory)
             atoms = trajectory.found
             if atoms is None and trajectory.outcome == "stable":
                 atoms = trajectory.final
                 atoms.info["hal_stage"] = trajectory.stage
             if atoms is not None:
-                found.append(_tagged(atoms, _TEST, trajectory.walker))
+                found.append(_tagged(atoms, _TEST, len(self.given) + trajectory.walker))
         if not found:
-            return self.runfile.test_structures()
-        return self._label(found, self.runfile.calculator(), on_failure=lambda failure: None)
-
-    def _run_jobs(self, jobs: list[tuple[Any, ...]]) -> Any:
-        if self.walkers is None:
-            return (run_trajectory(*job) for job in jobs)
-        futures = [self.walkers.submit(run_trajectory, *job) for job in jobs]
-        return (future.result() for future in futures)
+            return self.given
+        return self.given + self._label(
+            found, self.runfile.calculator(), on_failure=lambda failure: None
+        )
 
     def _finish(self, dataset: Sequence[Atoms], test: Sequence[Atoms]) -> None:
         final = self.committee
@@ -382,7 +387,8 @@ class _Run:
             n_failed=len(self.failed),
             **self._errors(final, dataset, test),
             potential=[path.name for path in files],
-            seconds=time.monotonic() - self.began,
+            sessions=self.past.sessions + 1,
+            seconds=round(self.past.seconds + time.monotonic() - self.began, 3),
         )
 
     def _final_fits(
@@ -418,6 +424,11 @@ def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = Fal
     copy.calc = atoms.calc if keep_labels else None
     copy.info |= {"hal_iteration": iteration, "hal_index": index}
     return copy
+
+
+def _key(atoms: Atoms) -> tuple[int, int]:
+    """What tells a structure from all others of its run."""
+    return int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"])
 
 
 def _shortest_distance(atoms: Atoms, cutoff: float) -> float:

@@ -21,6 +21,7 @@ import ase_hal.run
 from ase_hal import LinearCommittee
 from ase_hal.cli import app
 from ase_hal.display import RunDisplay
+from ase_hal.display.progress import Progress
 from ase_hal.display.wording import outcomes_in_words, time_in_short, time_in_words
 from ase_hal.frames import Frames
 from ase_hal.journal import Log
@@ -301,6 +302,26 @@ def test_going_on_shows_what_was_before(tmp_path):
         display({"event": "label", "iteration": 4, "index": 0, "seconds": 1.0})
         assert display.progress.labels == before + 1
     assert "going on after iteration 3" in console.export_text()
+
+
+def test_what_was_interrupted_and_done_again_counts_once(tmp_path):
+    run = SyntheticRun(tmp_path, rng=np.random.default_rng(0))
+    run.seeds(6)
+    run.iteration(1, 3)
+    whole = Log.read(tmp_path / "log.jsonl")
+    run.iteration(2, 3)
+    log = Log.read(tmp_path / "log.jsonl")
+    second = log[len(whole) :]
+    start = {"event": "start", "version": "0.1.0", "time": 0.0, "iteration": 2}
+    counted = []
+    for n in range(len(second)):
+        progress = Progress()
+        progress.replay([*whole, *second[:n], start, *second])
+        counted.append((progress.labels, progress.failures, progress.rows[2].outcomes))
+    progress = Progress()
+    progress.replay(log)
+    expected = (progress.labels, progress.failures, progress.rows[2].outcomes)
+    assert counted == [expected] * len(second)
 
 
 @pytest.mark.parametrize("finished", ["converged", "labels", "iterations"])

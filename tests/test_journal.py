@@ -20,6 +20,7 @@ from ase_hal.journal import (
     Log,
     locked,
     read_json,
+    remove_leftovers,
     replacing,
     write_atomically,
     write_json,
@@ -130,6 +131,29 @@ def test_replacing_is_all_or_nothing(tmp_path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "iterations" / "0001"
+    folder.mkdir(parents=True)
+    program = (
+        "import os, sys; from pathlib import Path; from ase_hal.journal import replacing\n"
+        "for name in sys.argv[1:]:\n"
+        "    replacing(name).__enter__().write_text('half')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    kept = [tmp_path / "model.npz", folder / "walker0.npz", tmp_path / "run"]
+    for path in kept:
+        path.write_text("whole")
+    mine = [tmp_path / name for name in (".lock", ".hidden.npz", ".a.b.c")]
+    for path in mine:
+        path.touch()
+    subprocess.run([sys.executable, "-c", program, *map(str, kept)], check=False)
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files - {*kept, *mine}) == 3
+    remove_leftovers(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*kept, *mine}
+    assert all(path.read_text() == "whole" for path in kept)
 
 
 REPLACER = """

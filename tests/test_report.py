@@ -88,6 +88,29 @@ def test_repeated_work_counts_once(tmp_path: Path) -> None:
     assert after.fits[1] != before.fits[1]
 
 
+def test_time_of_a_run_that_was_resumed(tmp_path: Path) -> None:
+    run = synthetic(tmp_path, 2)
+    run.emit("start", version="0.1.0", time=1.9e9, iteration=3)
+    end = {"finished": "failures", "n_structures": 8, "seconds": 9000.0}
+    run.emit("end", **end)
+    # Older logs tell of the last session only.
+    numbers = dict(summary(read_run(tmp_path), Models({})))
+    assert numbers["time"] == "2 h 30 min since it was last resumed"
+    run.emit("end", **end, sessions=2)
+    numbers = dict(summary(read_run(tmp_path), Models({})))
+    assert numbers["time"] == "2 h 30 min"
+    assert status(read_run(tmp_path)).startswith("Given up: no reference calculation")
+
+
+def test_time_of_trajectories(tmp_path: Path) -> None:
+    run = synthetic(tmp_path, 1)
+    assert "exploration" not in times(read_run(tmp_path)), "older logs do not tell it"
+    mine = {"stage": "solid", "outcome": "stable", "steps": 9}
+    for walker in range(2):
+        run.emit("trajectory", iteration=2, walker=walker, **mine, seconds=1.5)
+    assert times(read_run(tmp_path))["exploration"] == 3.0
+
+
 def test_an_end_that_was_continued_is_no_end(tmp_path: Path) -> None:
     run = synthetic(tmp_path, 1)
     run.finish(1, "labels")

@@ -11,6 +11,7 @@ _WHY = {
     "converged": "no stage finds anything uncertain any more",
     "labels": "all the labels that max_labels allows are made",
     "iterations": "all the iterations that max_iterations allows are done",
+    "failures": "no reference calculation of the last ten iterations succeeded",
 }
 
 _FILES = {

@@ -77,10 +77,20 @@ class Progress:
             handler(event)
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Take note of the events of an earlier session."""
+        """Take note of the events of earlier sessions, whose starts are among them.
+
+        A session goes on after the last complete iteration: what came after that one is done
+        again, and counts once.
+        """
+        kept: list[Event] = []
         for event in events:
-            if event["event"] != "start":
-                self(event)
+            if event["event"] == "start":
+                last = max((i for i, e in enumerate(kept) if e["event"] == "step"), default=-1)
+                del kept[last + 1 :]
+            else:
+                kept.append(event)
+        for event in kept:
+            self(event)
 
     @property
     def complete_rows(self) -> list[Row]:

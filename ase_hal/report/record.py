@@ -94,7 +94,10 @@ class RelevanceRecord:
 
 @dataclass(frozen=True)
 class EndRecord:
-    """How a run ended; the errors are those of its final model, the seconds of its last part."""
+    """How a run ended; the errors are those of its final model.
+
+    The seconds are those of so many sessions: all of them, in older logs only the last.
+    """
 
     finished: str
     train_energy_rmse: float = _NAN
@@ -102,6 +105,7 @@ class EndRecord:
     test_energy_rmse: float = _NAN
     test_forces_rmse: float = _NAN
     seconds: float = _NAN
+    sessions: int = 1
 
 
 @dataclass(frozen=True)

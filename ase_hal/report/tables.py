@@ -12,6 +12,7 @@ _FINISHED = {
     "converged": "Finished: the simulations found nothing uncertain any more.",
     "labels": "Finished: the budget of labels is spent.",
     "iterations": "Finished: the last iteration asked for is done.",
+    "failures": "Given up: no reference calculation of the last ten iterations succeeded.",
 }
 
 
@@ -42,7 +43,7 @@ def summary(run: Run, models: Models) -> list[tuple[str, str]]:
             ("basis", _basis(run.fits[-1], models)),
         ]
     if run.end is not None and np.isfinite(run.end.seconds):
-        since = " since it was last resumed" if run.n_starts > 1 else ""
+        since = " since it was last resumed" if run.n_starts > run.end.sessions else ""
         rows.append(("time", duration(run.end.seconds) + since))
     label_times = finite(label.seconds for label in run.labels)
     if len(label_times):
