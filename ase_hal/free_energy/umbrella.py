@@ -1,0 +1,310 @@
+"""Monte Carlo as a calculator: order parameters in, chemical potentials out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, as_completed
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ase_hal.free_energy.ensemble import Ensemble
+from ase_hal.free_energy.hamiltonian import Hamiltonian
+from ase_hal.free_energy.lattice import Supercell
+from ase_hal.free_energy.order_parameters import OrderParameters
+from ase_hal.free_energy.run_length import RunLength
+from ase_hal.free_energy.sample import Sample
+from ase_hal.free_energy.symmetry import Array
+from ase_hal.free_energy.walker import Arena, Walker
+
+
+class UmbrellaMC:
+    r"""Find chemical potentials at given order parameters by biased Monte Carlo.
+
+    ================  =================  =============================================
+    paper             here               meaning
+    ================  =================  =============================================
+    kappa, phi        `kappa`, `phi`     centre and stiffness of the bias (Eq. 2)
+    <eta>             ``Sample.eta``     mean order parameters
+    mu (Eqs. 3, 4)    ``Sample.mu``      dg/deta at <eta>, eV per site
+    M                 ``n_sites``        sites of the supercell
+    ================  =================  =============================================
+
+    The bias is :math:`U = M \sum_j \phi_j (\eta_j - \kappa_j)^2`, phi in eV per site, and
+    :math:`\mu_j = -2 \phi_j (\langle\eta_j\rangle - \kappa_j)`. This takes the mean force for
+    the force at the mean, which is right for large M. A window holds where
+    :math:`2 \phi_j > -g''`; stiffer ones only add noise, as the error of mu is 2 phi times that
+    of eta.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian
+        It must have the symmetry of the lattice of the order parameters.
+    order_parameters : OrderParameters
+    temperature_K : float
+    rng : np.random.Generator
+    repeat : three int
+        The supercell, in units of that of the order parameters.
+    phi : (2,) or (d,) array
+        Stiffness: for the trivial order parameters (the composition) and for all others, or for
+        each; eV per site.
+    run_length : RunLength
+        Precision asked for, and limits.
+    """
+
+    implemented_properties = ("eta", "eta_error", "mu", "mu_error", "energy", "energy_error")
+
+    def __init__(
+        self,
+        hamiltonian: Hamiltonian,
+        order_parameters: OrderParameters,
+        *,
+        temperature_K: float,
+        rng: np.random.Generator,
+        repeat: Sequence[int] = (3, 3, 3),
+        phi: npt.ArrayLike = (5.0, 0.05),
+        run_length: RunLength | None = None,
+    ) -> None:
+        hamiltonian.check_symmetry(order_parameters.supercell.lattice)
+        self.order_parameters = order_parameters
+        self.supercell: Supercell = order_parameters.supercell.repeated(repeat)
+        self.temperature_K = float(temperature_K)
+        self.phi = self._each(phi)
+        self.run_length = run_length or RunLength()
+        self.rng = rng
+        self._arena = Arena.of(hamiltonian, order_parameters, self.supercell)
+        self._cache: tuple[bytes, Sample] | None = None
+        Ensemble.umbrella(self.temperature_K, np.zeros_like(self.phi), self.phi)  # checks them
+
+    @property
+    def n_sites(self) -> int:
+        """Sites of the supercell (M)."""
+        return self.supercell.n_sites
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the results depend on."""
+        return {
+            "temperature_K": self.temperature_K,
+            "phi": self.phi.tolist(),
+            "supercell": self.supercell.matrix.tolist(),
+            "precision": self.run_length.precision,
+            "max_sweeps": self.run_length.max_sweeps,
+        }
+
+    def sample(
+        self,
+        eta: npt.ArrayLike | None = None,
+        *,
+        kappa: npt.ArrayLike | None = None,
+        mu: npt.ArrayLike | None = None,
+        phi: npt.ArrayLike | None = None,
+        temperature_K: float | None = None,
+        start: npt.ArrayLike | None = None,
+    ) -> Sample:
+        """Run one window.
+
+        Parameters
+        ----------
+        eta : (d,) array
+            The point to be near. The bias is centred at eta + mu / (2 phi), so that with the
+            right `mu` the mean order parameters are those asked for.
+        kappa : (d,) array
+            Instead of `eta`: the centre of the bias itself.
+        mu : (d,) array, optional
+            A guess of the chemical potentials at `eta`, eV per site; by default zero.
+        phi, temperature_K : optional
+            Instead of those of the calculator.
+        start : array, optional
+            Occupations to begin with, of the supercell of the order parameters or of the whole.
+            By default sites are filled at random with the mean occupations that belong to the
+            point.
+
+        Returns
+        -------
+        Sample
+            Its `eta` is what belongs to its `mu`.
+        """
+        ensemble = self._window(eta, kappa, mu, phi, temperature_K)
+        point = ensemble.kappa if eta is None else np.asarray(eta, dtype=float)
+        return self._run_window(point, ensemble, self.rng, start)
+
+    def sample_many(
+        self,
+        eta: npt.ArrayLike,
+        *,
+        mu: npt.ArrayLike | None = None,
+        executor: Executor | None = None,
+        on_sample: Callable[[int, Sample], None] | None = None,
+    ) -> list[Sample]:
+        """Run a window near each of many points.
+
+        Parameters
+        ----------
+        eta : (n, d) array
+        mu : (n, d) array, optional
+            Guesses of the chemical potentials, eV per site.
+        executor : Executor, optional
+            Where to run them; threads will do, as the work is done outside of Python. By default
+            here, one after another.
+        on_sample : callable, optional
+            Called here with the number of a point and its sample as soon as there is one.
+
+        Returns
+        -------
+        list of Sample
+            In the order of the points, and the same whatever the executor.
+        """
+        points = self.order_parameters.checked(eta)
+        guesses = np.zeros_like(points) if mu is None else np.asarray(mu, dtype=float)
+        if points.ndim != 2 or guesses.shape != points.shape:
+            raise ValueError(f"points (n, d) are needed, got {points.shape}, mu {guesses.shape}")
+        windows = [
+            self._window(p, None, m, None, None) for p, m in zip(points, guesses, strict=True)
+        ]
+        seeds = self.rng.spawn(len(points))
+        tasks = list(zip(points, windows, seeds, strict=True))
+        samples: list[Sample | None] = [None] * len(tasks)
+        if executor is None:
+            done = ((i, self._run_window(*task)) for i, task in enumerate(tasks))
+        else:
+            futures = {executor.submit(self._run_window, *t): i for i, t in enumerate(tasks)}
+            done = ((futures[future], future.result()) for future in as_completed(futures))
+        for i, sample in done:
+            samples[i] = sample
+            if on_sample is not None:
+                on_sample(i, sample)
+        return [sample for sample in samples if sample is not None]
+
+    def semigrand(
+        self,
+        mu: npt.ArrayLike,
+        *,
+        temperature_K: float | None = None,
+        start: npt.ArrayLike | None = None,
+    ) -> Sample:
+        """Run without a bias at imposed chemical potentials.
+
+        Parameters
+        ----------
+        mu : float or (d,) array
+            Chemical potentials, eV per site; a number is that of the composition.
+        temperature_K : float, optional
+        start : array, optional
+            Occupations to begin with, as for `sample`; by default half the sites at random.
+        """
+        return self.sweep([temperature_K or self.temperature_K], mu, start=start)[0]
+
+    def sweep(
+        self,
+        temperatures_K: Sequence[float],
+        mu: npt.ArrayLike,
+        *,
+        start: npt.ArrayLike | None = None,
+        on_sample: Callable[[int, Sample], None] | None = None,
+    ) -> list[Sample]:
+        """Run without a bias at one temperature after another.
+
+        Each run goes on from the last occupation of the one before: temperatures that go up and
+        down again show the hysteresis of a transition of first order.
+
+        Parameters
+        ----------
+        temperatures_K : sequence of float
+        mu, start
+            As for `semigrand`.
+        on_sample : callable, optional
+            Called with the number of a temperature and its sample.
+        """
+        potentials = np.zeros(self.order_parameters.dimension)
+        if np.ndim(mu):
+            potentials = self.order_parameters.checked(mu)
+        else:
+            potentials[0] = float(np.asarray(mu))
+        disordered = np.zeros_like(potentials)
+        disordered[0] = 0.5
+        filled = self._occupations(disordered, start, self.rng)
+        walker = Walker(self._arena, filled, rng=self.rng)
+        samples = []
+        for i, temperature in enumerate(temperatures_K):
+            ensemble = Ensemble.semigrand(float(temperature), potentials)
+            sample = self.run_length.measure(walker, ensemble, self.order_parameters.n_trivial)
+            samples.append(sample)
+            if on_sample is not None:
+                on_sample(i, sample)
+        return samples
+
+    def get_property(self, name: str, eta: npt.ArrayLike) -> Any:
+        """Return one of `implemented_properties` near a point (d,), as `sample` found it.
+
+        The last sample is kept: another property of the same point, with the same parameters, is
+        of the same run.
+        """
+        if name not in self.implemented_properties:
+            raise ValueError(f"{name!r} is none of {self.implemented_properties}")
+        key = np.asarray(eta, dtype=float).tobytes() + repr(self.parameters).encode()
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, self.sample(eta))
+        return getattr(self._cache[1], name)
+
+    def _window(
+        self,
+        eta: npt.ArrayLike | None,
+        kappa: npt.ArrayLike | None,
+        mu: npt.ArrayLike | None,
+        phi: npt.ArrayLike | None,
+        temperature_K: float | None,
+    ) -> Ensemble:
+        stiffness = self.phi if phi is None else self._each(phi)
+        if (eta is None) == (kappa is None):
+            raise ValueError("a window is near eta or centred at kappa: give one of them")
+        if kappa is not None:
+            if mu is not None:
+                raise ValueError("mu moves the centre of a window at eta; kappa is the centre")
+            centre = self.order_parameters.checked(kappa)
+        else:
+            centre = self.order_parameters.checked(np.array(eta))
+            if not self.order_parameters.domain.contains(centre):
+                raise ValueError(
+                    f"the point {centre} is outside the domain: its mean occupations of sites go "
+                    f"beyond 0 and 1"
+                )
+            if mu is not None:
+                guess = self.order_parameters.checked(mu)
+                if (stiffness[guess != 0] <= 0).any():
+                    raise ValueError(f"a guess of mu needs stiffnesses above 0, got {stiffness}")
+                centre = centre + guess / np.where(stiffness > 0, 2 * stiffness, 1.0)
+        return Ensemble.umbrella(temperature_K or self.temperature_K, centre, stiffness)
+
+    def _run_window(
+        self,
+        point: Array,
+        ensemble: Ensemble,
+        rng: np.random.Generator,
+        start: npt.ArrayLike | None = None,
+    ) -> Sample:
+        walker = Walker(self._arena, self._occupations(point, start, rng), rng=rng)
+        return self.run_length.measure(walker, ensemble, self.order_parameters.n_trivial)
+
+    def _occupations(
+        self, point: Array, start: npt.ArrayLike | None, rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Those to begin with: as given, or drawn with the mean occupations of a point."""
+        if start is None:
+            filled = self.order_parameters.inverse @ point
+            return (rng.random(self.n_sites) < filled[self._arena.kind]).astype(np.int64)
+        given = np.asarray(start)
+        if given.shape == (self.order_parameters.n_sites,):
+            given = given[self._arena.kind]
+        return self.supercell.checked(given)
+
+    def _each(self, phi: npt.ArrayLike) -> Array:
+        """Stiffness (d,) of each order parameter."""
+        d, n_trivial = self.order_parameters.dimension, self.order_parameters.n_trivial
+        values = np.asarray(phi, dtype=float)
+        if values.shape == (2,) and d != 2:
+            values = np.repeat(values, [n_trivial, d - n_trivial])
+        if values.shape != (d,):
+            raise ValueError(f"phi takes 2 or {d} numbers, got shape {values.shape}")
+        return values
