@@ -77,11 +77,13 @@ def least_squares_one_body(
 
     Notes
     -----
-    Where the compositions do not determine them (one composition only, say), the solution of
-    smallest norm is taken: every atom then has an equal share.
+    Where the compositions do not determine them (one composition only, say), the solution is
+    taken that is closest to an equal share for every atom.
     """
     if not len(energies):
         return dict.fromkeys(elements, 0.0)
     per_atom = counts.sum(axis=1)
-    solution = np.linalg.lstsq(counts / per_atom[:, None], energies / per_atom, rcond=1e-10)[0]
+    share = energies.sum() / per_atom.sum()
+    fractions, excess = counts / per_atom[:, None], energies / per_atom - share
+    solution = share + np.linalg.lstsq(fractions, excess, rcond=1e-10)[0]
     return {symbol: float(value) for symbol, value in zip(elements, solution, strict=True)}

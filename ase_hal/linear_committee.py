@@ -175,6 +175,7 @@ class LinearCommittee:
             "log_evidence": self.posterior.log_evidence,
             "n_observations": self.posterior.n_observations,
             "iterations": self.posterior.iterations,
+            "converged": self.posterior.converged,
         }
         with replacing(path.with_suffix(".npz")) as temporary:
             temporary.write_bytes(blob)
@@ -216,6 +217,7 @@ class LinearCommittee:
                 log_evidence=header["log_evidence"],
                 n_observations=header["n_observations"],
                 iterations=header["iterations"],
+                converged=header.get("converged", True),
             )
             return cls(
                 ACEBasis.from_specification(header["basis"], tables=tables),

@@ -164,20 +164,21 @@ class LinearFit:
             posterior.sample(self.members, rng=rng),
             baseline=Baseline(dict(one_body), self.repulsion),
             noise_std=float(np.sqrt(noise / posterior.noise_precision)),
-            force_scale=_mean_force(dataset),
+            force_scale=_mean_force(dataset, self.force_bound),
         )
 
     def _regress(self, combination: Array) -> Posterior:
         scale = None if self.smoothness is None else self.smoothness.scale(self.basis)
+        bound = np.inf if self.label_noise == 0 else self.label_noise**-2
         if self.relevance_threshold is not None:
             return automatic_relevance(
                 self._factor,
                 threshold=self.relevance_threshold,
                 combination=combination,
                 scale=scale,
+                largest_noise_precision=bound,
             )
         posterior = bayesian_ridge(self._factor, combination=combination, scale=scale)
-        bound = np.inf if self.label_noise == 0 else self.label_noise**-2
         if posterior.noise_precision <= bound:
             return posterior
         return bayesian_ridge(
@@ -253,6 +254,8 @@ def _labels(atoms: Atoms) -> dict[str, Array]:
     for name, value in labels.items():
         if not np.isfinite(value).all():
             raise ValueError(f"its {name} is not finite")
+    if "stress" in labels and atoms.cell.rank < 3:
+        raise ValueError("it has a stress, but no cell with a volume")
     return labels
 
 
@@ -263,10 +266,14 @@ def _key(atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
     return digest.hexdigest() + ",".join(labels)
 
 
-def _mean_force(dataset: Sequence[Atoms]) -> float:
-    norms = [
-        np.linalg.norm(atoms.calc.results["forces"], axis=1)
+def _mean_force(dataset: Sequence[Atoms], bound: float) -> float:
+    """Mean norm of the forces that are fitted."""
+    forces = [
+        np.asarray(atoms.calc.results["forces"])
         for atoms in dataset
         if atoms.calc is not None and "forces" in atoms.calc.results
     ]
-    return float(np.concatenate(norms).mean()) if norms else 0.0
+    if not forces:
+        return 0.0
+    fitted = np.concatenate([f[(np.abs(f) <= bound).all(axis=1)] for f in forces])
+    return float(np.linalg.norm(fitted, axis=1).mean()) if len(fitted) else 0.0

@@ -422,6 +422,8 @@ class _Run:
 def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = False) -> Atoms:
     copy = atoms.copy()
     copy.calc = atoms.calc if keep_labels else None
+    if iteration == 0:  # what another run has noted about its structures says nothing in this one
+        copy.info = {key: v for key, v in copy.info.items() if not key.startswith("hal_")}
     copy.info |= {"hal_iteration": iteration, "hal_index": index}
     return copy
 

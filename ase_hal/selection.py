@@ -30,9 +30,10 @@ def select(
     """Take the n most uncertain candidates without taking one thing twice.
 
     After each pick the covariance of the energies of all candidates is conditioned on that
-    structure having been labelled, so that its duplicates and near relatives lose their claim.
-    For a linear committee this is the exact update of the posterior by the energy row; other
-    committees give the covariance over their members.
+    structure's energy being known without noise, so that its duplicates and near relatives lose
+    their claim (what its forces would tell is left out). The covariance is that of the posterior
+    for a linear committee. Others give that over their K members, by which no more than K - 1
+    candidates can be told apart.
 
     Parameters
     ----------

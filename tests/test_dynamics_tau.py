@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from analytic import HarmonicCrystal
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.md.langevin import Langevin
 
 from ase_hal.calculators import HALCalculator
@@ -194,3 +195,22 @@ def test_a_window_can_drive_any_dynamics():
     dyn.attach(update)
     dyn.run(10)
     assert atoms.calc.tau == window.tau > 0
+
+
+def test_atoms_that_cannot_move_do_not_count():
+    atoms = Atoms("Al2", [[0, 0, 0], [3, 0, 0]], constraint=FixAtoms([0]))
+    forces, gradient = np.array([[50.0, 0, 0], [1, 0, 0]]), np.array([[9.0, 0, 0], [2, 0, 0]])
+    prediction = Prediction(
+        energy=0.0,
+        forces=forces,
+        energy_std=1.0,
+        energy_std_gradient=gradient,
+        model_std=1.0,
+        force_scale=1.0,
+        member_energies=np.zeros(2),
+    )
+    window = AdaptiveTau(0.1, burn_in=0).start()
+    assert window.update(prediction, atoms) == pytest.approx(0.1 * 1 / 2)
+    assert AdaptiveTau(0.1, burn_in=0).start().update(prediction) == pytest.approx(
+        0.1 * np.linalg.norm(forces) / np.linalg.norm(gradient)
+    )

@@ -13,6 +13,7 @@ from sklearn.linear_model import BayesianRidge
 
 from ase_hal import LinearCommittee, LinearFit, Weights
 from ase_hal.ace import ACEBasis
+from ase_hal.baseline import least_squares_one_body
 from ase_hal.calculators import HALCalculator
 from ase_hal.metrics import compare
 from ase_hal.repulsion import ZBL
@@ -281,3 +282,19 @@ def test_bad_arguments(committee):
         committee.predict(bulk("Si"))
     with pytest.raises(ValueError, match="volume"):
         committee.predict(Atoms("Al"), stress=True)
+
+
+def test_undetermined_one_body_energies_are_equal_shares():
+    counts = np.array([[29.0, 3.0], [29.0, 3.0]])
+    shares = least_squares_one_body(("Al", "Si"), counts, np.array([-107.0, -106.8]))
+    assert shares["Al"] == pytest.approx(-106.9 / 32)
+    assert shares["Si"] == pytest.approx(-106.9 / 32)
+
+
+def test_typical_force_is_that_of_the_forces_that_are_fitted():
+    dataset = [atoms.copy() for atoms in al_cu_dataset()[:2]]
+    for atoms, source in zip(dataset, al_cu_dataset(), strict=False):
+        atoms.calc = copy.deepcopy(source.calc)
+    sane = LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1)).force_scale
+    dataset[1].calc.results["forces"][0] = 1e4
+    assert LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1)).force_scale < 2 * sane

@@ -4,14 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 from datasets_emt import al_cu_basis, al_cu_dataset
 
 from ase_hal import LinearFit, learn
-from ase_hal.dynamics import HALExplorer, Stage, Trigger
+from ase_hal.dynamics import Barostat, HALExplorer, Stage, Trigger
+from ase_hal.dynamics.explorer import run_trajectory
 from ase_hal.loop import iteration_rng
+from ase_hal.prediction import Prediction
 
 
 def rattle(committee, *, dataset, rng):
@@ -180,3 +183,43 @@ def test_bad_arguments():
         learn([], fit, rattle, EMT(), rng=np.random.default_rng(1))
     with pytest.raises(ValueError, match="n_select >= 1"):
         learn(seeds(), fit, rattle, EMT(), rng=np.random.default_rng(1), n_select=0)
+
+
+class Swelling:
+    """Claims to be sure of everything, and pulls a cell apart."""
+
+    elements = ("Al",)
+
+    def predict(self, atoms, members=False, stress=False):
+        zeros = np.zeros((len(atoms), 3))
+        return Prediction(
+            energy=0.0,
+            forces=zeros,
+            energy_std=0.0,
+            energy_std_gradient=zeros,
+            model_std=0.0,
+            force_scale=1.0,
+            member_energies=np.zeros(2),
+            member_forces=np.zeros((2, len(atoms), 3)),
+            stress=np.array([-5.0, -5.0, -5.0, 0.0, 0.0, 0.0]),
+            energy_std_stress=np.zeros(6),
+        )
+
+
+def test_what_a_guard_refused_is_not_what_is_labelled():
+    barostat = Barostat(pressure=0.0, relaxation_time=1 * units.fs, interval=1, max_strain=0.09)
+    stage = Stage(
+        "swelling",
+        300,
+        steps=50,
+        tau=0.0,
+        trigger=Trigger("relative", 0.5, interval=5, max_volume_change=1.5),
+        barostat=barostat,
+    )
+    start = bulk("Al", cubic=True)
+    ended = run_trajectory(Swelling(), stage, start, 0, np.random.default_rng(1))
+    assert ended.outcome == "untrustworthy"
+    assert "volume" in ended.reason
+    assert ended.found is not None
+    assert ended.found.cell.volume <= 1.5 * start.cell.volume
+    assert ended.found.info["hal_step"] < ended.steps

@@ -18,7 +18,8 @@ from ase_hal.calculators.hal import HALCalculator
 from ase_hal.committee import Committee
 from ase_hal.dynamics.barostat import Barostat
 from ase_hal.dynamics.langevin import HALLangevin
-from ase_hal.dynamics.ramp import Ramp, value_at
+from ase_hal.dynamics.ramp import Ramp, extremes, value_at
+from ase_hal.dynamics.sanity import volume_of
 from ase_hal.dynamics.tau import AdaptiveTau
 from ase_hal.dynamics.trace import Trace
 from ase_hal.dynamics.trigger import Trigger
@@ -134,7 +135,7 @@ class HALExplorer:
         Gone through in order; when the last one has ended nothing is found any more, and
         the loop is done.
     walkers : int
-        Trajectories that run at a time.
+        Trajectories that run at a time; no more than the patience of the stage.
     executor : concurrent.futures.Executor, optional
         Runs the walkers in parallel; what they find does not depend on it.
     on_trajectory : callable, optional
@@ -230,30 +231,52 @@ class _Recent:
     labelled then is not the wreck but the structure at which the model began to be uncertain.
     """
 
-    def __init__(self, atoms: Atoms, trigger: Trigger) -> None:
-        self.atoms = atoms
-        self.trigger = trigger
-        self.frames: deque[tuple[Array, Array]] = deque(maxlen=trigger.interval)
+    def __init__(self, dyn: HALLangevin, stage: Stage) -> None:
+        self.dyn = dyn
+        self.trigger = stage.trigger
+        self.target_K = extremes(stage.temperature_K)[1]
+        self.initial_volume = volume_of(dyn.atoms)
+        self.frames: deque[tuple[int, Array, Array, Array]] = deque(maxlen=stage.trigger.interval)
 
     def __call__(self) -> None:
-        self.frames.append((self.atoms.positions.copy(), self.atoms.cell.array.copy()))
+        atoms = self.dyn.atoms
+        self.frames.append(
+            (
+                self.dyn.nsteps,
+                atoms.positions.copy(),
+                atoms.cell.array.copy(),
+                atoms.get_momenta(),
+            )
+        )
 
     def first_uncertain(self, committee: Committee) -> Atoms | None:
-        """The first one above the tolerance, or else the last one that is sane."""
+        """The first one above the tolerance, or else the last one that passes the guards."""
         last = None
-        for positions, cell in self.frames:
-            atoms = self.atoms.copy()
+        for step, positions, cell, momenta in self.frames:
+            atoms = self.dyn.atoms.copy()
             atoms.set_cell(cell)
             atoms.positions = positions
-            if not np.isfinite(positions).all() or self.trigger.distrust(atoms) is not None:
+            atoms.set_momenta(momenta, apply_constraint=False)
+            if not np.isfinite(positions).all() or self._distrusted(atoms):
                 break
             score = self.trigger.score(committee.predict(atoms, members=True))
             if not np.isfinite(score):
                 break
             last = atoms
+            last.info["hal_step"] = step
             if score > self.trigger.tolerance:
                 break
         return last
+
+    def _distrusted(self, atoms: Atoms) -> bool:
+        reason = self.trigger.distrust(
+            atoms,
+            temperature_K=atoms.get_temperature(),
+            target_K=self.target_K,
+            volume=volume_of(atoms),
+            initial_volume=self.initial_volume,
+        )
+        return reason is not None
 
 
 def _found_in(dataset: Sequence[Atoms], stage: str) -> int:
@@ -281,7 +304,7 @@ def run_trajectory(
         rng=rng,
     )
     thermalize_momenta(atoms, temperature_K=value_at(stage.temperature_K, 0), rng=rng)
-    recent = _Recent(atoms, stage.trigger)
+    recent = _Recent(dyn, stage)
     dyn.attach(recent)
     dyn.run(stage.steps)
     outcome = dyn.outcome or "untrustworthy"
@@ -294,7 +317,7 @@ def run_trajectory(
         found.info |= {
             "hal_stage": stage.name,
             "hal_walker": walker,
-            "hal_step": int(dyn.nsteps),
+            "hal_step": int(found.info.get("hal_step", dyn.nsteps)),
             "hal_outcome": outcome,
         }
     acceptance = {type(count.move).__name__: count.rate for count in dyn.move_counts}

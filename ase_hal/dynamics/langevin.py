@@ -182,7 +182,8 @@ class HALLangevin(Langevin):
         if isinstance(self._temperature, Ramp):
             self.set_temperature(temperature_K=self._temperature(self.nsteps))
         if self.nsteps > 0:
-            self._between_steps()
+            with refusals_named():
+                self._between_steps()
         calc.eager_members = self._is_judged(following)
         try:
             with refusals_named():
@@ -190,7 +191,7 @@ class HALLangevin(Langevin):
         finally:
             calc.eager_members = False
         if self._window is not None:
-            self.tau = self._window.update(calc.predict(self.atoms))
+            self.tau = self._window.update(calc.predict(self.atoms), self.atoms)
         elif isinstance(self._bias, Ramp):
             self.tau = self._bias(following)
         calc.tau = self.tau

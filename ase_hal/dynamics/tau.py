@@ -22,9 +22,13 @@ from collections import deque
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
+from ase import Atoms
 
 from ase_hal.dynamics.ramp import Ramp, extremes, value_at
 from ase_hal.prediction import Array, Prediction
+
+# Forces below it (eV/Å) are zero by symmetry up to rounding errors.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,14 @@ class TauWindow:
         self._forces: deque[float] = deque(maxlen=rule.window)
         self._gradients: deque[float] = deque(maxlen=rule.window)
 
-    def update(self, prediction: Prediction) -> float:
-        """Count the structure after one more dynamics step; return tau for the next one."""
-        force = _norm(prediction.forces)
-        gradient = _norm(prediction.energy_std_gradient)
+    def update(self, prediction: Prediction, atoms: Atoms | None = None) -> float:
+        """Count the structure after one more dynamics step; return tau for the next one.
+
+        Where ``atoms`` are given, their constraints hold for the forces that are compared: those
+        on atoms that cannot move do not count.
+        """
+        force = _norm(_movable(prediction.forces, atoms))
+        gradient = _norm(_movable(prediction.energy_std_gradient, atoms))
         if math.isfinite(force + gradient):  # the guards see the rest; the sums must not
             self.steps += 1
             self._forces.append(force)
@@ -116,10 +124,19 @@ class TauWindow:
     def _strength(self, gradient: float) -> float:
         rule = self.rule
         forces, gradients = sum(self._forces), sum(self._gradients)
-        if forces == 0:
+        if forces <= _ROUNDING * len(self._forces):
             return 0.0
         tau = _bounded(value_at(rule.tau_rel, self.steps) * forces, gradients, rule.cap)
         return min(tau, _bounded(rule.max_bias * forces / len(self._forces), gradient, rule.cap))
+
+
+def _movable(vectors: Array, atoms: Atoms | None) -> Array:
+    if atoms is None or not atoms.constraints:
+        return vectors
+    vectors = vectors.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, vectors)
+    return vectors
 
 
 def _norm(vectors: Array) -> float:

@@ -29,6 +29,7 @@ def automatic_relevance(
     combination: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     hyperprior: float = 1e-6,
+    largest_noise_precision: float = np.inf,
     start: tuple[float, ArrayLike] | None = None,
     tolerance: float = 1e-2,
     max_iterations: int = 1000,
@@ -51,6 +52,8 @@ def automatic_relevance(
         alpha_i below 1 / 2h + 1, beyond which no threshold prunes anything.
     combination, scale, hyperprior
         As for `bayesian_ridge`.
+    largest_noise_precision : float
+        A bound on lambda, from the accuracy of the labels.
     start : (float, float or (n,) array), optional
         lambda and alpha (relative to ``scale``; infinite for functions left out) to start from.
         By default those of `bayesian_ridge`. The evidence of ARD has many local maxima, and
@@ -83,6 +86,7 @@ def automatic_relevance(
         combination=combination,
         scale=scale,
         hyperprior=hyperprior,
+        largest_noise_precision=largest_noise_precision,
         start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
@@ -97,6 +101,7 @@ def relevance_path(
     combination: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     hyperprior: float = 1e-6,
+    largest_noise_precision: float = np.inf,
     start: tuple[float, ArrayLike] | None = None,
     tolerance: float = 1e-2,
     max_iterations: int = 1000,
@@ -113,6 +118,8 @@ def relevance_path(
         As for `automatic_relevance`; ``start`` is that of the largest threshold.
     thresholds : sequence of float
         alpha', in any order.
+    largest_noise_precision : float
+        As for `automatic_relevance`.
 
     Returns
     -------
@@ -125,8 +132,13 @@ def relevance_path(
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
     problem = Problem.from_factor(factor, combination, scale)
     h = positive("hyperprior", hyperprior, zero=True)
-    search = _Search(problem, h, positive("tolerance", tolerance), max_iterations)
+    if not largest_noise_precision > 0:
+        raise ValueError(f"a bound on lambda is positive, got {largest_noise_precision}")
+    search = _Search(
+        problem, h, positive("tolerance", tolerance), max_iterations, largest_noise_precision
+    )
     lam, alpha = _starting_point(problem, h, start)
+    lam = min(lam, largest_noise_precision)
     fits = {}
     for threshold in sorted(set(thresholds), reverse=True):
         lam, alpha, iterations, converged = search.run(lam, alpha, threshold)
@@ -164,6 +176,7 @@ class _Search:
     hyperprior: float
     tolerance: float
     max_iterations: int
+    largest_noise_precision: float
 
     def run(self, lam: float, alpha: Array, threshold: float) -> tuple[float, Array, int, bool]:
         """Update until nothing moves: lambda, alpha (n,), iterations, converged.
@@ -214,5 +227,5 @@ class _Search:
             precision[live] = (determined[live] + 2 * h) / (mean[live] ** 2 + 2 * h)
             noisy = max(n - determined.sum(), _SMALLEST)
             noise = np.divide(noisy + 2 * h, residual @ residual + 2 * h)
-        noise = min(float(noise), part.largest_noise_precision)
+        noise = min(float(noise), part.largest_noise_precision, self.largest_noise_precision)
         return _Step(noise, precision, mean, width * np.sqrt(variance))
