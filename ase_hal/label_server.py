@@ -61,7 +61,7 @@ def serve(descriptor: int, parent: int) -> None:
     control = Connection(descriptor)
     control.send("ready")
     calculator = b""
-    while os.getppid() == parent:
+    while os.getppid() == parent and not _told_to_end:
         if not control.poll(_TICK):
             continue
         try:
@@ -74,7 +74,14 @@ def serve(descriptor: int, parent: int) -> None:
         control.send(_label(replace(job, calculator=calculator), surroundings, control, parent))
 
 
+# The exception alone might be lost: code that is just being imported may catch everything, and
+# what a weak reference calls when its object goes cannot raise.
+_told_to_end = False
+
+
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    global _told_to_end
+    _told_to_end = True
     sys.exit(1)
 
 
@@ -158,8 +165,9 @@ def _watch(
             family.end()
             return Outcome(None, f"timed out after {timeout:g} s", tail.text())
         ready = wait(watched, patience)
-        if control in ready or os.getppid() != parent:
-            sys.exit(1)  # The only news from there while a label runs: nobody waits for it.
+        # The only news from there while a label runs is that nobody waits for it.
+        if control in ready or os.getppid() != parent or _told_to_end:
+            sys.exit(1)
         if tail.descriptor in ready and not tail.read():
             watched.remove(tail.descriptor)
         if receiver in ready:

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from ase import Atoms
@@ -28,6 +29,8 @@ from label_calculators import (
     rattled,
 )
 
+from ase_hal.label_child import Job
+from ase_hal.label_process import LabelProcess
 from ase_hal.reference import label
 
 
@@ -294,3 +297,32 @@ def test_a_callback_that_raises_stops_the_work() -> None:
         label(rattled(5), Harmonic(waits), executor=executor, on_label=stop)
     # Leaving the pool has waited for its threads: they were not left to sleep.
     assert_gone(descendants() - before)
+
+
+def test_a_server_that_missed_its_end_sees_to_it_later(tmp_path: Path) -> None:
+    """SIGTERM during an import that catches everything."""
+    module = tmp_path / "catches_everything.py"
+    module.write_text(
+        "import os, pathlib, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "try:\n"
+        "    (here / str(os.getpid())).touch()\n"
+        "    time.sleep(1000)\n"
+        "except BaseException:\n"
+        "    (here / 'caught').touch()\n"
+        "def make():\n"
+        "    time.sleep(1000)\n"
+    )
+    server = LabelProcess()
+    job = Job(cloudpickle.dumps(len), True, ("catches_everything",), b"", ("energy",), timeout=None)
+    with ThreadPoolExecutor(1) as executor, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        future = executor.submit(server.run, job)
+        until = time.monotonic() + 60
+        while not any(path.name.isdigit() for path in tmp_path.iterdir()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        server.cancel()
+        outcome = future.result(timeout=60)
+    assert (tmp_path / "caught").exists()
+    assert outcome.results is None
