@@ -81,7 +81,7 @@ def test_quickstart(tmp_path):
 def test_alsi10_with_meam(tmp_path):
     path = shortened(EXAMPLES / "alsi10" / "meam.yaml", tmp_path, degree=5)
     run(path, tmp_path / "meam")
-    text = execute(EXAMPLES / "alsi10" / "properties.py", "meam", folder=tmp_path)
+    text = execute(EXAMPLES / "alsi10" / "properties.py", "meam", "Al", folder=tmp_path)
     assert "C11" in text
 
 

@@ -1,6 +1,6 @@
 """Lattice and elastic constants of Al and of the alloy: the fitted model beside the exact MEAM.
 
-    python properties.py RUN_DIRECTORY
+    python properties.py RUN_DIRECTORY [Al] [Al29Si3]
 
 The alloy is one random Al29Si3 cell, the same for both; atoms are relaxed at every strain.
 """
@@ -50,12 +50,14 @@ def elastic_constants(atoms: Atoms, calculator, *, strain: float = 0.004) -> dic
     }
 
 
-def properties(calculator) -> dict[str, dict[str, float]]:
+def properties(calculator, names) -> dict[str, dict[str, float]]:
     """Everything for one calculator: Å and GPa."""
     alloy = bulk("Al", a=4.02, cubic=True) * 2
     alloy.symbols[[3, 14, 25]] = "Si"
+    crystals = {"Al": bulk("Al", a=4.05, cubic=True), "Al29Si3": alloy}
     results = {}
-    for name, atoms in {"Al": bulk("Al", a=4.05, cubic=True), "Al29Si3": alloy}.items():
+    for name in names:
+        atoms = crystals[name]
         start = relaxed(atoms, calculator, cell=True)
         per_cell = len(atoms) / 4
         a = (start.cell.volume / per_cell) ** (1 / 3)
@@ -65,10 +67,11 @@ def properties(calculator) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    exact = properties(named_calculator("lammps_meam"))
+    names = sys.argv[2:] or ["Al", "Al29Si3"]
+    exact = properties(named_calculator("lammps_meam"), names)
     files = [directory / "final.json", directory / "committee.json"]
     model = LinearCommittee.read(next(path for path in files if path.exists()))
-    fitted = properties(CommitteeCalculator(model))
+    fitted = properties(CommitteeCalculator(model), names)
     print(f"{'':10}{'':6}{'model':>10}{'MEAM':>10}{'error':>9}")
     for name, values in exact.items():
         for quantity, truth in values.items():
