@@ -14,11 +14,9 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 from ase.data import atomic_numbers, chemical_symbols
 
+from ase_hal.committee import REFUSALS
+from ase_hal.parallel import in_order
 from ase_hal.prediction import Array, Prediction
-
-# What calculators raise on a structure they cannot evaluate. Anything else is a fault of the
-# setup, which must not pass for a strange structure.
-_REFUSALS = (ValueError, ArithmeticError, CalculationFailed)
 
 
 class _Answer(NamedTuple):
@@ -172,10 +170,7 @@ class CalculatorCommittee:
 
     def _ask(self, atoms: Atoms, stress: bool) -> list[_Answer]:
         jobs = [(calc, number, atoms, stress) for number, calc in enumerate(self.calculators)]
-        if self.executor is None:
-            return [_answer(*job) for job in jobs]
-        futures = [self.executor.submit(_answer, *job) for job in jobs]
-        return [future.result() for future in futures]
+        return list(in_order(_answer, jobs, self.executor))
 
 
 def _answer(calculator: Any, number: int, atoms: Atoms, stress: bool) -> _Answer:
@@ -192,7 +187,7 @@ def _answer(calculator: Any, number: int, atoms: Atoms, stress: bool) -> _Answer
             stresses = np.array(calculator.get_property("stress", atoms), dtype=float)
     except PropertyNotImplementedError as error:
         raise PropertyNotImplementedError(f"{who} does not give all of this: {error}") from error
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise CalculationFailed(f"{who} refused the structure: {error}") from error
     except Exception as error:
         raise RuntimeError(f"{who} failed: {type(error).__name__}: {error}") from error

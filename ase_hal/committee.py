@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 
 from ase_hal.prediction import Prediction
+
+# What a committee raises on a structure it cannot evaluate: atoms on top of each other, overflow,
+# an SCF cycle that does not converge. Anything else is a fault of the setup, which must not pass
+# for a strange structure.
+REFUSALS = (ValueError, ArithmeticError, CalculationFailed)
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline, least_squares_one_body
 from ase_hal.linear_committee import LinearCommittee
+from ase_hal.metrics import mean_force
 from ase_hal.prediction import Array
 from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
 from ase_hal.repulsion import ZBL
@@ -164,7 +165,7 @@ class LinearFit:
             posterior.sample(self.members, rng=rng),
             baseline=Baseline(dict(one_body), self.repulsion),
             noise_std=float(np.sqrt(noise / posterior.noise_precision)),
-            force_scale=_mean_force(dataset, self.force_bound),
+            force_scale=mean_force(dataset, bound=self.force_bound) or 0.0,
         )
 
     def _regress(self, combination: Array) -> Posterior:
@@ -178,11 +179,8 @@ class LinearFit:
                 scale=scale,
                 largest_noise_precision=bound,
             )
-        posterior = bayesian_ridge(self._factor, combination=combination, scale=scale)
-        if posterior.noise_precision <= bound:
-            return posterior
         return bayesian_ridge(
-            self._factor, combination=combination, scale=scale, noise_precision=bound
+            self._factor, combination=combination, scale=scale, largest_noise_precision=bound
         )
 
     def _remember(self, dataset: Sequence[Atoms]) -> list[_Block]:
@@ -264,16 +262,3 @@ def _key(atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
     for value in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values()):
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest() + ",".join(labels)
-
-
-def _mean_force(dataset: Sequence[Atoms], bound: float) -> float:
-    """Mean norm of the forces that are fitted."""
-    forces = [
-        np.asarray(atoms.calc.results["forces"])
-        for atoms in dataset
-        if atoms.calc is not None and "forces" in atoms.calc.results
-    ]
-    if not forces:
-        return 0.0
-    fitted = np.concatenate([f[(np.abs(f) <= bound).all(axis=1)] for f in forces])
-    return float(np.linalg.norm(fitted, axis=1).mean()) if len(fitted) else 0.0

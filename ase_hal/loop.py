@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_hal.committee import Committee
+from ase_hal.randomness import stream
 from ase_hal.reference import Failure, label
 from ase_hal.selection import select
 
@@ -209,11 +210,7 @@ class _Budget:
 
 def iteration_rng(rng: np.random.Generator, iteration: int) -> np.random.Generator:
     """The generator of one iteration: a child of ``rng``'s seed sequence, by number."""
-    root = rng.bit_generator.seed_seq
-    if not isinstance(root, np.random.SeedSequence):
-        raise ValueError("rng must come from numpy.random.default_rng(seed)")
-    child = np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, iteration))
-    return np.random.default_rng(child)
+    return stream(rng, iteration)
 
 
 def is_labelled(atoms: Atoms) -> bool:

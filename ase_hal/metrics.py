@@ -95,3 +95,18 @@ def compare(
         np.concatenate(forces) if forces else np.empty(0),
         np.concatenate(forces_label) if forces_label else np.empty(0),
     )
+
+
+def mean_force(dataset: Sequence[Atoms], *, bound: float = np.inf) -> float | None:
+    """Mean norm of the labelled forces, eV/Å; None where there are none.
+
+    Forces with a component larger than the bound (eV/Å) do not count.
+    """
+    forces = [
+        np.asarray(atoms.calc.results["forces"])
+        for atoms in dataset
+        if atoms.calc is not None and atoms.calc.results.get("forces") is not None
+    ]
+    counted = [f[(np.abs(f) <= bound).all(axis=1)] for f in forces]
+    norms = np.linalg.norm(np.concatenate([*counted, np.empty((0, 3))]), axis=1)
+    return float(norms.mean()) if len(norms) else None

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from ase_hal.committee import Committee
 from ase_hal.extrapolation import ExtrapolationGrade, Tail, select_tail
+from ase_hal.metrics import mean_force
 from ase_hal.prediction import Array
 from ase_hal.uncertainty import relative_force_error
 
@@ -159,7 +160,9 @@ def filter_greedily(
         )
     if first is not None and not 0 <= first < len(dataset):
         raise ValueError(f"first is an index into {len(dataset)} structures, got {first}")
-    epsilon = _mean_label_force(dataset) if eps is None else eps
+    epsilon = mean_force(dataset) if eps is None else eps
+    if epsilon is None:
+        raise ValueError("the structures have no force labels: give eps")
     taken = [int(rng.integers(len(dataset))) if first is None else first]
     scores = [math.nan]
     committee = fit([dataset[taken[0]]], rng=rng.spawn(1)[0])
@@ -181,11 +184,3 @@ def filter_greedily(
         committee = fit([dataset[i] for i in taken], rng=rng.spawn(1)[0])
     others = tuple(dataset[i] for i in range(len(dataset)) if i not in set(taken))
     return Filtered(tuple(dataset[i] for i in taken), others, tuple(scores), committee)
-
-
-def _mean_label_force(dataset: Sequence[Atoms]) -> float:
-    forces = [a.calc.results.get("forces") for a in dataset if a.calc is not None]
-    known = [np.linalg.norm(f, axis=1) for f in forces if f is not None]
-    if not known:
-        raise ValueError("the structures have no force labels: give eps")
-    return float(np.concatenate(known).mean())

@@ -9,6 +9,9 @@ PACKAGE = Path(__file__).parent.parent / "ase_hal"
 
 LAYERS = {
     "prediction": 0,
+    "compiled": 0,
+    "parallel": 0,
+    "randomness": 0,
     "journal": 0,
     "frames": 0,
     "regression": 0,

@@ -14,8 +14,9 @@ from ase.md.contour_exploration import ContourExploration
 from ase_hal.calculators import CommitteeCalculator, HALCalculator
 from ase_hal.dynamics.contour_state import ContourState
 from ase_hal.dynamics.ramp import Ramp, extremes, value_at
-from ase_hal.dynamics.sanity import refusals_named
+from ase_hal.dynamics.sanity import movable, refusals_named
 from ase_hal.prediction import Array
+from ase_hal.randomness import check_generator
 
 # Below this the two directions of a mixture cancel, and what is left of them is noise.
 _CANCELLED = 1e-6
@@ -177,9 +178,7 @@ class BiasedContourExploration(ContourExploration):
     def _steer(self, forces: Array) -> None:
         """Turn the velocities, from which ASE takes the tangent, at constant kinetic energy."""
         atoms = self.atoms
-        gradient = atoms.calc.predict(atoms).energy_std_gradient.copy()
-        for constraint in atoms.constraints:
-            constraint.adjust_forces(atoms, gradient)
+        gradient = movable(atoms.calc.predict(atoms).energy_std_gradient, atoms)
         steered = steered_tangent(atoms.get_velocities(), gradient, forces, self.gamma)
         if steered is None:
             return
@@ -285,5 +284,4 @@ def _check_arguments(
         raise ValueError(f"maxstep is a positive length in Å, got {maxstep}")
     if loginterval < 1:
         raise ValueError(f"loginterval is at least 1 step, got {loginterval}")
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy Generator, got {type(rng).__name__}")
+    check_generator(rng)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +16,7 @@ from ase_hal.committee import Committee
 from ase_hal.dynamics.contour import UnreachableTarget
 from ase_hal.dynamics.evolution import Evolution
 from ase_hal.dynamics.sanity import StructureRefused, closest_contact, refusals_named
+from ase_hal.parallel import in_order
 from ase_hal.prediction import Prediction
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class EvolutionExplorer:
             start.info["hal_walker"] = walker
             jobs.append((committee, self.evolution, start, self.pick, child))
         found = []
-        for evolved in self._run(jobs):
+        for evolved in in_order(evolve, jobs, self.executor):
             if evolved.reason:
                 logger.info("%s ended early: %s", self.evolution.name, evolved.reason)
             if self.on_evolved is not None:
@@ -174,13 +174,6 @@ class EvolutionExplorer:
         if self.rattle > 0:
             start.set_positions(start.positions + rng.normal(0.0, self.rattle, (len(start), 3)))
         return start
-
-    def _run(self, jobs: list[tuple[Any, ...]]) -> Iterator[Evolved]:
-        if self.executor is None:
-            yield from (evolve(*job) for job in jobs)
-            return
-        futures = [self.executor.submit(evolve, *job) for job in jobs]
-        yield from (future.result() for future in futures)
 
 
 def evolve(

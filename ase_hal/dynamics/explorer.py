@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +18,11 @@ from ase_hal.calculators.hal import HALCalculator
 from ase_hal.committee import Committee
 from ase_hal.dynamics.barostat import Barostat
 from ase_hal.dynamics.langevin import HALLangevin
-from ase_hal.dynamics.ramp import Ramp, extremes, value_at
-from ase_hal.dynamics.sanity import volume_of
+from ase_hal.dynamics.ramp import Ramp, value_at
 from ase_hal.dynamics.tau import AdaptiveTau
 from ase_hal.dynamics.trace import Trace
 from ase_hal.dynamics.trigger import Trigger
+from ase_hal.parallel import in_order
 from ase_hal.prediction import Array
 
 logger = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class HALExplorer:
                 ]
                 walker += len(jobs)
                 found = []
-                for trajectory in self._run(jobs):
+                for trajectory in in_order(run_trajectory, jobs, self.executor):
                     if self.on_trajectory is not None:
                         self.on_trajectory(trajectory)
                     if trajectory.found is not None:
@@ -199,13 +199,6 @@ class HALExplorer:
                     return found[:wanted]
                 tried += len(jobs)
         return []
-
-    def _run(self, jobs: list[tuple[Any, ...]]) -> Iterator[Trajectory]:
-        if self.executor is None:
-            yield from (run_trajectory(*job) for job in jobs)
-            return
-        futures = [self.executor.submit(run_trajectory, *job) for job in jobs]
-        yield from (future.result() for future in futures)
 
     def _current_stage(self, dataset: Sequence[Atoms]) -> int:
         names = [stage.name for stage in self.stages]
@@ -231,12 +224,10 @@ class _Recent:
     labelled then is not the wreck but the structure at which the model began to be uncertain.
     """
 
-    def __init__(self, dyn: HALLangevin, stage: Stage) -> None:
+    def __init__(self, dyn: HALLangevin, trigger: Trigger) -> None:
         self.dyn = dyn
-        self.trigger = stage.trigger
-        self.target_K = extremes(stage.temperature_K)[1]
-        self.initial_volume = volume_of(dyn.atoms)
-        self.frames: deque[tuple[int, Array, Array, Array]] = deque(maxlen=stage.trigger.interval)
+        self.trigger = trigger
+        self.frames: deque[tuple[int, Array, Array, Array]] = deque(maxlen=trigger.interval)
 
     def __call__(self) -> None:
         atoms = self.dyn.atoms
@@ -257,7 +248,9 @@ class _Recent:
             atoms.set_cell(cell)
             atoms.positions = positions
             atoms.set_momenta(momenta, apply_constraint=False)
-            if not np.isfinite(positions).all() or self._distrusted(atoms):
+            if not np.isfinite(positions).all():
+                break
+            if self.dyn.distrust(atoms, atoms.get_temperature()) is not None:
                 break
             score = self.trigger.score(committee.predict(atoms, members=True))
             if not np.isfinite(score):
@@ -267,16 +260,6 @@ class _Recent:
             if score > self.trigger.tolerance:
                 break
         return last
-
-    def _distrusted(self, atoms: Atoms) -> bool:
-        reason = self.trigger.distrust(
-            atoms,
-            temperature_K=atoms.get_temperature(),
-            target_K=self.target_K,
-            volume=volume_of(atoms),
-            initial_volume=self.initial_volume,
-        )
-        return reason is not None
 
 
 def _found_in(dataset: Sequence[Atoms], stage: str) -> int:
@@ -304,7 +287,7 @@ def run_trajectory(
         rng=rng,
     )
     thermalize_momenta(atoms, temperature_K=value_at(stage.temperature_K, 0), rng=rng)
-    recent = _Recent(dyn, stage)
+    recent = _Recent(dyn, stage.trigger)
     dyn.attach(recent)
     dyn.run(stage.steps)
     outcome = dyn.outcome or "untrustworthy"

@@ -21,6 +21,7 @@ from ase_hal.dynamics.tau import AdaptiveTau, TauWindow
 from ase_hal.dynamics.trace import Recorder, Trace
 from ase_hal.dynamics.trigger import Trigger
 from ase_hal.prediction import Prediction
+from ase_hal.randomness import check_generator
 
 logger = logging.getLogger(__name__)
 
@@ -181,15 +182,14 @@ class HALLangevin(Langevin):
         calc, following = self.calc, self.nsteps + 1
         if isinstance(self._temperature, Ramp):
             self.set_temperature(temperature_K=self._temperature(self.nsteps))
-        if self.nsteps > 0:
-            with refusals_named():
+        with refusals_named():
+            if self.nsteps > 0:
                 self._between_steps()
-        calc.eager_members = self._is_judged(following)
-        try:
-            with refusals_named():
+            calc.eager_members = self._is_judged(following)
+            try:
                 forces = super().step(forces)
-        finally:
-            calc.eager_members = False
+            finally:
+                calc.eager_members = False
         if self._window is not None:
             self.tau = self._window.update(calc.predict(self.atoms), self.atoms)
         elif isinstance(self._bias, Ramp):
@@ -224,15 +224,21 @@ class HALLangevin(Langevin):
             score = self._judge(self.trigger, prediction, kinetic)
         self._observe(prediction, kinetic, score)
 
-    def _judge(self, trigger: Trigger, prediction: Prediction, kinetic: float) -> float:
-        """Apply the guards, then the criterion; return the score."""
-        distrust = trigger.distrust(
-            self.atoms,
-            temperature_K=self._kinetic_temperature(kinetic),
+    def distrust(self, atoms: Atoms, temperature_K: float) -> str | None:
+        """Why the guards refuse a structure of this trajectory; None where they do not."""
+        if self.trigger is None:
+            return None
+        return self.trigger.distrust(
+            atoms,
+            temperature_K=temperature_K,
             target_K=extremes(self._temperature)[1],
-            volume=volume_of(self.atoms),
+            volume=volume_of(atoms),
             initial_volume=self._initial_volume,
         )
+
+    def _judge(self, trigger: Trigger, prediction: Prediction, kinetic: float) -> float:
+        """Apply the guards, then the criterion; return the score."""
+        distrust = self.distrust(self.atoms, self._kinetic_temperature(kinetic))
         if distrust is not None:
             self._end("untrustworthy", distrust)
             return math.nan
@@ -314,5 +320,4 @@ def _check_arguments(
         raise ValueError(f"temperature_K must not be negative, got {temperature_K}")
     if moves and low == 0:
         raise ValueError(f"moves need a temperature above 0 K, got {temperature_K}")
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy Generator, got {type(rng).__name__}")
+    check_generator(rng)

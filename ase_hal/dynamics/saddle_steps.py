@@ -13,7 +13,7 @@ from ase.optimize import BFGS, FIRE
 
 from ase_hal.committee import Committee
 from ase_hal.dynamics.evolution_explorer import Pick
-from ase_hal.dynamics.sanity import StructureRefused, refusals_named
+from ase_hal.dynamics.sanity import StructureRefused, movable, refusals_named
 from ase_hal.prediction import Array
 
 _SPRING = 0.1  # eV/Å^2, of the band
@@ -92,8 +92,7 @@ def climb_by_dimer(
     """Move atoms from the middle of a path to a saddle between its ends, or raise `Stopped`."""
     middle = len(images) // 2
     tangent = images[min(middle + 1, len(images) - 1)].positions - images[middle - 1].positions
-    for constraint in atoms.constraints:
-        constraint.adjust_forces(atoms, tangent)
+    tangent = movable(tangent, atoms)
     control = DimerControl(logfile=None, max_num_rot=3, dimer_separation=0.01)
     mode = tangent / np.linalg.norm(tangent)
     dimer = MinModeAtoms(atoms, control, eigenmodes=[mode], random_seed=seed)

@@ -9,16 +9,12 @@ from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixCom
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
+from ase_hal.committee import REFUSALS
 from ase_hal.prediction import Array
-
-# What models raise on a structure they cannot evaluate: atoms on top of each other, overflow,
-# an SCF cycle that does not converge.
-REFUSALS = (ValueError, ArithmeticError, CalculationFailed)
 
 _ALL_PAIRS = 300  # up to this many atoms all pairs at once are faster than a neighbour list
 
@@ -40,6 +36,16 @@ def volume_of(atoms: Atoms) -> float:
     """Volume in Å^3; 0 without three cell vectors. Ten times faster than ASE's."""
     (a, b, c), (d, e, f), (g, h, i) = atoms.cell.array.tolist()
     return abs(a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g))
+
+
+def movable(vectors: Array, atoms: Atoms | None) -> Array:
+    """What constraints leave of vectors (N, 3), such as forces; all of them without atoms."""
+    if atoms is None or not atoms.constraints:
+        return vectors
+    vectors = vectors.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, vectors)
+    return vectors
 
 
 def closest_contact(atoms: Atoms, fraction: float) -> tuple[float, int, int] | None:

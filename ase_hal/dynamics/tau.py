@@ -25,6 +25,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.dynamics.ramp import Ramp, extremes, value_at
+from ase_hal.dynamics.sanity import movable
 from ase_hal.prediction import Array, Prediction
 
 # Forces below it (eV/Å) are zero by symmetry up to rounding errors.
@@ -112,8 +113,8 @@ class TauWindow:
         Where ``atoms`` are given, their constraints hold for the forces that are compared: those
         on atoms that cannot move do not count.
         """
-        force = _norm(_movable(prediction.forces, atoms))
-        gradient = _norm(_movable(prediction.energy_std_gradient, atoms))
+        force = _norm(movable(prediction.forces, atoms))
+        gradient = _norm(movable(prediction.energy_std_gradient, atoms))
         if math.isfinite(force + gradient):  # the guards see the rest; the sums must not
             self.steps += 1
             self._forces.append(force)
@@ -128,15 +129,6 @@ class TauWindow:
             return 0.0
         tau = _bounded(value_at(rule.tau_rel, self.steps) * forces, gradients, rule.cap)
         return min(tau, _bounded(rule.max_bias * forces / len(self._forces), gradient, rule.cap))
-
-
-def _movable(vectors: Array, atoms: Atoms | None) -> Array:
-    if atoms is None or not atoms.constraints:
-        return vectors
-    vectors = vectors.copy()
-    for constraint in atoms.constraints:
-        constraint.adjust_forces(atoms, vectors)
-    return vectors
 
 
 def _norm(vectors: Array) -> float:

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from ase_hal.free_energy.ensemble import Ensemble
@@ -57,8 +58,17 @@ class Sample:
 class Sampler(Protocol):
     """Whatever finds chemical potentials at order parameters: Monte Carlo or a surrogate."""
 
-    def sample(self, eta: npt.ArrayLike, *, mu: npt.ArrayLike | None = None) -> Sample:
-        """Find mu near one point (d,), of which a first guess may be given."""
+    def sample(
+        self,
+        eta: npt.ArrayLike,
+        *,
+        mu: npt.ArrayLike | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Sample:
+        """Find mu near one point (d,), of which a first guess may be given.
+
+        Random numbers come from `rng`, or from the sampler's own generator.
+        """
 
     def sample_many(
         self,
@@ -67,5 +77,10 @@ class Sampler(Protocol):
         mu: npt.ArrayLike | None = None,
         executor: Executor | None = None,
         on_sample: Callable[[int, Sample], None] | None = None,
+        rngs: Sequence[np.random.Generator] | None = None,
     ) -> Sequence[Sample]:
-        """Find mu near many points (n, d), in their order."""
+        """Find mu near many points (n, d), in their order.
+
+        Each point has a generator of its own: one of `rngs`, or a child of the sampler's. With
+        the former a sample does not depend on which others are asked for beside it.
+        """

@@ -102,6 +102,7 @@ class UmbrellaMC:
         phi: npt.ArrayLike | None = None,
         temperature_K: float | None = None,
         start: npt.ArrayLike | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Sample:
         """Run one window.
 
@@ -120,6 +121,8 @@ class UmbrellaMC:
             Occupations to begin with, of the supercell of the order parameters or of the whole.
             By default sites are filled at random with the mean occupations that belong to the
             point.
+        rng : np.random.Generator, optional
+            Instead of that of the calculator.
 
         Returns
         -------
@@ -128,7 +131,7 @@ class UmbrellaMC:
         """
         ensemble = self._window(eta, kappa, mu, phi, temperature_K)
         point = ensemble.kappa if eta is None else np.asarray(eta, dtype=float)
-        return self._run_window(point, ensemble, self.rng, start)
+        return self._run_window(point, ensemble, rng or self.rng, start)
 
     def sample_many(
         self,
@@ -137,6 +140,7 @@ class UmbrellaMC:
         mu: npt.ArrayLike | None = None,
         executor: Executor | None = None,
         on_sample: Callable[[int, Sample], None] | None = None,
+        rngs: Sequence[np.random.Generator] | None = None,
     ) -> list[Sample]:
         """Run a window near each of many points.
 
@@ -150,6 +154,8 @@ class UmbrellaMC:
             here, one after another.
         on_sample : callable, optional
             Called here with the number of a point and its sample as soon as there is one.
+        rngs : sequence of np.random.Generator, optional
+            One for each point; by default children of that of the calculator.
 
         Returns
         -------
@@ -163,8 +169,8 @@ class UmbrellaMC:
         windows = [
             self._window(p, None, m, None, None) for p, m in zip(points, guesses, strict=True)
         ]
-        seeds = self.rng.spawn(len(points))
-        tasks = list(zip(points, windows, seeds, strict=True))
+        streams = self.rng.spawn(len(points)) if rngs is None else rngs
+        tasks = list(zip(points, windows, streams, strict=True))
         samples: list[Sample | None] = [None] * len(tasks)
         if executor is None:
             done = ((i, self._run_window(*task)) for i, task in enumerate(tasks))

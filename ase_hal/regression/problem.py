@@ -44,17 +44,26 @@ class Problem:
         Standard deviations of the prior relative to each other.
     n_observations : int
         Number of rows behind the triangle.
+    noise_bound : float
+        lambda is not to be larger, because labels are known to be no more accurate.
     """
 
     triangle: Array
     scale: Array
     n_observations: int
+    noise_bound: float = np.inf
 
     @classmethod
     def from_factor(
-        cls, factor: Factor, combination: ArrayLike | None, scale: ArrayLike | None
+        cls,
+        factor: Factor,
+        combination: ArrayLike | None,
+        scale: ArrayLike | None,
+        noise_bound: float = np.inf,
     ) -> Problem:
-        """Take the targets ``Y @ combination`` of a factor, and check ``scale``."""
+        """Take the targets ``Y @ combination`` of a factor, and check ``scale`` and the bound."""
+        if not noise_bound > 0:
+            raise ValueError(f"a bound on lambda is positive, got {noise_bound}")
         n = factor.n_basis
         widths = np.ones(n) if scale is None else np.asarray(scale, dtype=float)
         if widths.shape != (n,):
@@ -67,7 +76,7 @@ class Problem:
         triangle[:n, :n] = R * widths
         triangle[:n, n] = z
         triangle[n, n] = np.sqrt(rss)
-        return cls(triangle, widths, factor.n_observations)
+        return cls(triangle, widths, factor.n_observations, noise_bound)
 
     @property
     def rows(self) -> Array:
@@ -86,15 +95,21 @@ class Problem:
 
     @property
     def largest_noise_precision(self) -> float:
-        """Precision of noise at the level of the rounding errors of y."""
+        """Precision of noise at the level of the rounding errors of y, or the bound."""
         rounding = len(self.scale) * np.finfo(float).eps * np.linalg.norm(self.target)
-        return float(np.inf if rounding == 0 else self.n_observations / rounding**2)
+        resolved = np.inf if rounding == 0 else self.n_observations / rounding**2
+        return float(min(resolved, self.noise_bound))
 
     def subset(self, functions: np.ndarray) -> Problem:
         """The problem of some of its functions, given by a mask or by indices."""
         columns = np.append(np.arange(len(self.scale))[functions], len(self.scale))
         triangle = np.linalg.qr(self.triangle[:, columns], mode="r")
-        return Problem(np.asfortranarray(triangle), self.scale[functions], self.n_observations)
+        return Problem(
+            np.asfortranarray(triangle),
+            self.scale[functions],
+            self.n_observations,
+            self.noise_bound,
+        )
 
     def solve(self, noise_precision: float, deviation: Array) -> Solution:
         r"""Solve for given precisions without forming normal equations.

@@ -130,15 +130,11 @@ def relevance_path(
         raise ValueError(f"a threshold is a positive precision, got {bad[0]}")
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
-    problem = Problem.from_factor(factor, combination, scale)
+    problem = Problem.from_factor(factor, combination, scale, largest_noise_precision)
     h = positive("hyperprior", hyperprior, zero=True)
-    if not largest_noise_precision > 0:
-        raise ValueError(f"a bound on lambda is positive, got {largest_noise_precision}")
-    search = _Search(
-        problem, h, positive("tolerance", tolerance), max_iterations, largest_noise_precision
-    )
+    search = _Search(problem, h, positive("tolerance", tolerance), max_iterations)
     lam, alpha = _starting_point(problem, h, start)
-    lam = min(lam, largest_noise_precision)
+    lam = min(lam, problem.noise_bound)
     fits = {}
     for threshold in sorted(set(thresholds), reverse=True):
         lam, alpha, iterations, converged = search.run(lam, alpha, threshold)
@@ -176,7 +172,6 @@ class _Search:
     hyperprior: float
     tolerance: float
     max_iterations: int
-    largest_noise_precision: float
 
     def run(self, lam: float, alpha: Array, threshold: float) -> tuple[float, Array, int, bool]:
         """Update until nothing moves: lambda, alpha (n,), iterations, converged.
@@ -227,5 +222,5 @@ class _Search:
             precision[live] = (determined[live] + 2 * h) / (mean[live] ** 2 + 2 * h)
             noisy = max(n - determined.sum(), _SMALLEST)
             noise = np.divide(noisy + 2 * h, residual @ residual + 2 * h)
-        noise = min(float(noise), part.largest_noise_precision, self.largest_noise_precision)
+        noise = min(float(noise), part.largest_noise_precision)
         return _Step(noise, precision, mean, width * np.sqrt(variance))

@@ -17,6 +17,7 @@ def bayesian_ridge(
     combination: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     hyperprior: float = 1e-6,
+    largest_noise_precision: float = np.inf,
     noise_precision: float | None = None,
     prior_precision: float | None = None,
 ) -> Posterior:
@@ -40,6 +41,8 @@ def bayesian_ridge(
         h, shape and rate of the Gamma priors of both alpha and lambda. The default is
         scikit-learn's and does not matter to real data. It has the units of y^2 and keeps
         lambda below about N / 2h and alpha below 1 / 2h; 0 is allowed.
+    largest_noise_precision : float
+        A bound on the lambda that is searched for, from the accuracy of the labels.
     noise_precision, prior_precision : float, optional
         Fix lambda, alpha or both. With both fixed this is a plain ridge with the penalty
         alpha / lambda, several times faster because no singular values are needed.
@@ -76,7 +79,7 @@ def bayesian_ridge(
             ("prior_precision", prior_precision),
         )
     )
-    problem = Problem.from_factor(factor, combination, scale)
+    problem = Problem.from_factor(factor, combination, scale, largest_noise_precision)
     if lam is None or alpha is None:
         lam, alpha, iterations = most_probable(problem, h, lam, alpha)
     else:

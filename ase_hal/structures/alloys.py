@@ -11,7 +11,8 @@ from ase.data import atomic_numbers
 from ase.geometry import get_distances
 
 from ase_hal.prediction import Array
-from ase_hal.structures.origin import check_generator, check_range, record
+from ase_hal.randomness import check_generator
+from ase_hal.structures.origin import check_range, record
 
 # Octahedral interstices of the cubic cells, scaled, and their closest distance over a.
 OCTAHEDRA = {

@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from ase_hal.structures.origin import check_generator, check_range, record
+from ase_hal.randomness import check_generator
+from ase_hal.structures.origin import check_range, record
 from ase_hal.structures.strain import Range, deformed, random_deformation
 
 

@@ -8,8 +8,9 @@ from ase.data import atomic_numbers
 from ase.geometry import find_mic, get_distances
 
 from ase_hal.prediction import Array
+from ase_hal.randomness import check_generator
 from ase_hal.structures.alloys import OCTAHEDRA
-from ase_hal.structures.origin import check_generator, record
+from ase_hal.structures.origin import record
 
 
 def vacancy_hop(atoms: Atoms, *, rng: np.random.Generator) -> tuple[Atoms, Atoms]:

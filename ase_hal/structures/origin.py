@@ -24,12 +24,6 @@ def _word(value: Any) -> str:
     return str(value)
 
 
-def check_generator(rng: np.random.Generator) -> None:
-    """Raise TypeError for anything but a numpy Generator."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy Generator, got {type(rng).__name__}")
-
-
 def check_range(name: str, bounds: tuple[float, float], *, above: float) -> None:
     """Raise ValueError unless ``above < low <= high``, both finite."""
     low, high = bounds

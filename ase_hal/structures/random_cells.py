@@ -11,7 +11,8 @@ from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers, covalent_radii
 
 from ase_hal.prediction import Array
-from ase_hal.structures.origin import check_generator, record
+from ase_hal.randomness import check_generator
+from ase_hal.structures.origin import record
 
 _INSERTIONS = 200  # of one component before everything is taken out again
 _RESTARTS = 10

@@ -8,7 +8,8 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.prediction import Array
-from ase_hal.structures.origin import check_generator, check_range, record
+from ase_hal.randomness import check_generator
+from ase_hal.structures.origin import check_range, record
 
 Range = tuple[float, float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_hal.ace.kernels.inline import making_kernel
+from ase_hal.compiled import making_kernel
 
 
 @making_kernel

@@ -3,8 +3,8 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from ase_hal.ace.kernels.inline import inlined
 from ase_hal.ace.kernels.simd import fma, item, load, splat, splat_at, store, transpose
+from ase_hal.compiled import inlined
 
 
 @inlined

@@ -3,9 +3,9 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from ase_hal.ace.kernels.geometry import legendre_coefficients
-from ase_hal.ace.kernels.inline import inlined
+from ase_hal.ace.kernels.geometry import next_legendre
 from ase_hal.ace.kernels.simd import fma, item, load, splat, splat_at, store
+from ase_hal.compiled import inlined
 
 
 @inlined
@@ -90,12 +90,8 @@ def _sum_over_lm(basis, sums, x, y, z):
     before, slope_before, p, slope = splat(0.0), splat(0.0), splat(1.0), splat(0.0)
     for l in range(l_max + 1):  # noqa: E741  (m = 0)
         if l > 0:
-            a, b = legendre_coefficients(basis, l, 0)
-            before, slope_before, p, slope = (
-                p,
-                slope,
-                a * fma(z, p, b * before),
-                a * fma(z, slope, fma(b, slope_before, p)),
+            before, slope_before, p, slope = next_legendre(
+                basis, l, 0, z, before, slope_before, p, slope
             )
         gz = fma(slope, load(sums, 2 * l * l), gz)
         along = fma(p, load(sums, 2 * l * l + 1), along)
@@ -107,12 +103,8 @@ def _sum_over_lm(basis, sums, x, y, z):
         p, slope = splat_at(basis.legendre_diagonal, m), splat(0.0)
         for l in range(m, l_max + 1):  # noqa: E741
             if l > m:
-                a, b = legendre_coefficients(basis, l, m)
-                before, slope_before, p, slope = (
-                    p,
-                    slope,
-                    a * fma(z, p, b * before),
-                    a * fma(z, slope, fma(b, slope_before, p)),
+                before, slope_before, p, slope = next_legendre(
+                    basis, l, m, z, before, slope_before, p, slope
                 )
             at = 2 * (l * l + 2 * m - 1)
             sr, tr, si, ti = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_hal.ace.kernels.inline import inlined
 from ase_hal.ace.kernels.simd import (
     fma,
     item,
@@ -21,6 +20,7 @@ from ase_hal.ace.kernels.simd import (
     store,
     transpose,
 )
+from ase_hal.compiled import inlined
 
 
 @inlined
@@ -215,6 +215,13 @@ def _harmonics(basis, work, local, x, y, z):
                 store(work.harmonics, out + l * l + 2 * m - 1, p * cosine)
                 store(work.harmonics, out + l * l + 2 * m, p * sine)
         cosine, sine = fma(x, cosine, -(y * sine)), fma(x, sine, y * cosine)
+
+
+@inlined
+def next_legendre(basis, l, m, z, before, slope_before, p, slope):  # noqa: E741
+    """P_lm and its derivative by z from those of l - 1 and l - 2; first those of l - 1 again."""
+    a, b = legendre_coefficients(basis, l, m)
+    return p, slope, a * fma(z, p, b * before), a * fma(z, slope, fma(b, slope_before, p))
 
 
 @inlined

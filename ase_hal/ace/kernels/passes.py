@@ -6,9 +6,9 @@ from __future__ import annotations
 from ase_hal.ace.kernels.density import clear_row, density, fold, gather
 from ase_hal.ace.kernels.force import pair_force
 from ase_hal.ace.kernels.geometry import expand, pack
-from ase_hal.ace.kernels.inline import inlined, kernel
 from ase_hal.ace.kernels.products import add_leaves, adjoint, contract, multiply_nodes
 from ase_hal.ace.kernels.simd import item, load, put, splat, store, total
+from ase_hal.compiled import inlined, kernel
 
 
 @inlined

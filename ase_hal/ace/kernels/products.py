@@ -12,8 +12,8 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from ase_hal.ace.kernels.inline import inlined
 from ase_hal.ace.kernels.simd import fma, item, load, splat, splat_at, store
+from ase_hal.compiled import inlined
 
 
 def coefficient(coefficients: Any, leaf: Any) -> Any:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from ase_hal.ace.kernels.density import turn_rows
-from ase_hal.ace.kernels.geometry import legendre_coefficients
-from ase_hal.ace.kernels.inline import inlined, kernel
+from ase_hal.ace.kernels.geometry import next_legendre
 from ase_hal.ace.kernels.passes import place
 from ase_hal.ace.kernels.simd import (
     fma,
@@ -17,6 +16,7 @@ from ase_hal.ace.kernels.simd import (
     store,
     store_at,
 )
+from ase_hal.compiled import inlined, kernel
 
 
 @inlined
@@ -77,12 +77,8 @@ def _slopes(basis, work, record, table):
         p, dp = splat_at(basis.legendre_diagonal, m), splat(0.0)
         for l in range(m, basis.l_max + 1):  # noqa: E741
             if l > m:
-                a, b = legendre_coefficients(basis, l, m)
-                before, slope_before, p, dp = (
-                    p,
-                    dp,
-                    a * fma(z, p, b * before),
-                    a * fma(z, dp, fma(b, slope_before, p)),
+                before, slope_before, p, dp = next_legendre(
+                    basis, l, m, z, before, slope_before, p, dp
                 )
             component = l * l + max(2 * m - 1, 0)
             _slope(

@@ -7,10 +7,10 @@ Both read the chunks and values that `evaluate` kept.
 from __future__ import annotations
 
 from ase_hal.ace.kernels.density import turn_rows
-from ase_hal.ace.kernels.inline import kernel
 from ase_hal.ace.kernels.passes import backward, place
 from ase_hal.ace.kernels.products import add_leaves, adjoint, contract, leaves_of
 from ase_hal.ace.kernels.simd import item, splat, store
+from ase_hal.compiled import kernel
 
 
 @kernel

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms
 
-from ase_hal.dynamics.sanity import REFUSALS
+from ase_hal.committee import REFUSALS
 
 logger = logging.getLogger(__name__)
 

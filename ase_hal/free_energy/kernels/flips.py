@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ase_hal.free_energy.kernels.inline import inlined, kernel
+from ase_hal.compiled import inlined, kernel
 from ase_hal.free_energy.kernels.randomness import random_bits
 
 _UNIT = 1.0 / (1 << 32)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ase_hal.free_energy.kernels.inline import inlined
+from ase_hal.compiled import inlined
 
 _EXACT = 1.0 / (1 << 53)
 

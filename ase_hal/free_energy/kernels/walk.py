@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from ase_hal.free_energy.kernels.inline import inlined, kernel
+from ase_hal.compiled import inlined, kernel
 from ase_hal.free_energy.kernels.randomness import random_normal, random_uniform
 
 

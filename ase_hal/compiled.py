@@ -3,14 +3,16 @@
 `inlined` functions become part of the kernels that call them. A `kernel` is what Python calls; it
 is kept in numba's cache on disk. That cache notices changes in the file of the kernel only, not in
 those it takes inlined functions from: kernels therefore carry a fingerprint of all files in their
-names, and with it in those of the cache files.
+folder, and of this one, in their names, and with it in those of the cache files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,6 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "n
 # a kernel holds with an atomic operation in every inner loop, which took ten times as long as the
 # arithmetic. Kernels that make arrays need the counting.
 _BORROWING: dict[str, Any] = _OPTIONS | {"_nrt": False}
-
-_FINGERPRINT = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-).hexdigest()[:16]
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -51,9 +49,15 @@ def making_kernel(function: Callable[..., Any]) -> Any:
 
 
 def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    function.__qualname__ += f"_{_FINGERPRINT}"
+    function.__qualname__ += f"_{_fingerprint(Path(inspect.getfile(function)).parent)}"
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError as error:  # numba finds no directory to write to
         _LOGGER.warning("compiled kernels cannot be kept: %s", error)
         return numba.njit(**options)(function)
+
+
+@cache
+def _fingerprint(folder: Path) -> str:
+    files = [*sorted(folder.glob("*.py")), Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
