@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CalculatorCommittee": "calculator_committee",
+    "ExplorationEnded": "exploration",
     "LinearCommittee": "linear_committee",
     "LinearFit": "linear_fit",
     "Prediction": "prediction",
@@ -22,6 +23,7 @@ _HOME = {
 }
 __all__ = [
     "CalculatorCommittee",
+    "ExplorationEnded",
     "LinearCommittee",
     "LinearFit",
     "Prediction",
@@ -37,6 +39,7 @@ __all__ = [
 if TYPE_CHECKING:
     from ase_hal.calculator_committee import CalculatorCommittee
     from ase_hal.datasets import read_dataset
+    from ase_hal.exploration import ExplorationEnded
     from ase_hal.linear_committee import LinearCommittee
     from ase_hal.linear_fit import LinearFit, Weights
     from ase_hal.loop import Step, learn

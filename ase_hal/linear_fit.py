@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -56,6 +56,15 @@ class _Block(NamedTuple):
     energy: float
     energy_weight: float
     counts: Array
+
+
+class _Data(NamedTuple):
+    """What a fit takes from its dataset beside the triangular factor."""
+
+    one_body: Mapping[str, float]
+    combination: Array  # of the targets, see `_Block`
+    noise: float  # variance of the energy of one atom, in units of 1 / lambda
+    force_scale: float
 
 
 class LinearFit:
@@ -147,6 +156,45 @@ class LinearFit:
             For an empty dataset, a structure without a label, elements outside the basis or
             labels that are not finite; the index of the structure is named.
         """
+        data = self._prepare(dataset)
+        posterior = self._regress(data, self.relevance_threshold)
+        return self._committee(data, posterior, rng=rng)
+
+    def relevance_path(
+        self,
+        dataset: Sequence[Atoms],
+        thresholds: Sequence[float],
+        *,
+        rng: np.random.Generator,
+    ) -> Iterator[tuple[float, LinearCommittee]]:
+        """Fit with automatic relevance determination for several thresholds.
+
+        As for Table II of van der Oord et al. 2022, in one go: the fit of the largest threshold
+        comes first, and each goes on from the one before it. The models are nested. See
+        `ase_hal.regression.relevance_path` for why this is better than separate fits.
+
+        Parameters
+        ----------
+        dataset, rng
+            As for a call.
+        thresholds : sequence of float
+            alpha', in any order.
+
+        Yields
+        ------
+        threshold : float
+            From the largest to the smallest.
+        committee : LinearCommittee
+        """
+        data = self._prepare(dataset)
+        start: tuple[float, Array] | None = None
+        for threshold in sorted(set(thresholds), reverse=True):
+            posterior = self._regress(data, threshold, start)
+            scale = 1.0 if self._scale is None else self._scale
+            start = posterior.noise_precision, posterior.prior_precision * scale**2
+            yield threshold, self._committee(data, posterior, rng=rng)
+
+    def _prepare(self, dataset: Sequence[Atoms]) -> _Data:
         blocks = self._remember(dataset)
         one_body = self.one_body or least_squares_one_body(
             self.basis.elements,
@@ -156,32 +204,41 @@ class LinearFit:
         # Targets are linear in the one-body energies, so a change of them refits from the
         # same triangular factor.
         combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
-        posterior = self._regress(combination)
         # sigma of a new structure takes the noise of an average label.
         noise = np.mean([1.0 / block.energy_weight**2 for block in blocks])
+        scale = mean_force(dataset, bound=self.force_bound) or 0.0
+        return _Data(one_body, combination, float(noise), scale)
+
+    def _committee(
+        self, data: _Data, posterior: Posterior, *, rng: np.random.Generator
+    ) -> LinearCommittee:
         return LinearCommittee(
             self.basis,
             posterior,
             posterior.sample(self.members, rng=rng),
-            baseline=Baseline(dict(one_body), self.repulsion),
-            noise_std=float(np.sqrt(noise / posterior.noise_precision)),
-            force_scale=mean_force(dataset, bound=self.force_bound) or 0.0,
+            baseline=Baseline(dict(data.one_body), self.repulsion),
+            noise_std=float(np.sqrt(data.noise / posterior.noise_precision)),
+            force_scale=data.force_scale,
         )
 
-    def _regress(self, combination: Array) -> Posterior:
-        scale = None if self.smoothness is None else self.smoothness.scale(self.basis)
-        bound = np.inf if self.label_noise == 0 else self.label_noise**-2
-        if self.relevance_threshold is not None:
-            return automatic_relevance(
-                self._factor,
-                threshold=self.relevance_threshold,
-                combination=combination,
-                scale=scale,
-                largest_noise_precision=bound,
-            )
-        return bayesian_ridge(
-            self._factor, combination=combination, scale=scale, largest_noise_precision=bound
-        )
+    @property
+    def _scale(self) -> Array | None:
+        return None if self.smoothness is None else self.smoothness.scale(self.basis)
+
+    def _regress(
+        self,
+        data: _Data,
+        threshold: float | None,
+        start: tuple[float, Array] | None = None,
+    ) -> Posterior:
+        prior: dict[str, Any] = {
+            "combination": data.combination,
+            "scale": self._scale,
+            "largest_noise_precision": np.inf if self.label_noise == 0 else self.label_noise**-2,
+        }
+        if threshold is None:
+            return bayesian_ridge(self._factor, **prior)
+        return automatic_relevance(self._factor, threshold=threshold, start=start, **prior)
 
     def _remember(self, dataset: Sequence[Atoms]) -> list[_Block]:
         """Rows of the dataset, and the factor brought up to date with them."""

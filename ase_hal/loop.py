@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_hal.committee import Committee
+from ase_hal.exploration import ExplorationEnded
 from ase_hal.randomness import stream
 from ase_hal.reference import Failure, label
 from ase_hal.selection import select
@@ -63,7 +64,8 @@ class Step:
     finished : str or None
         Why this is the last step: ``"converged"`` (the explorer found nothing), ``"labels"``
         or ``"iterations"`` (the budget is spent), ``"failures"`` (ten turns in a row without a
-        successful label). ``committee`` is then the fit to all of ``dataset``.
+        successful label), or the reason of the explorer (see `ExplorationEnded`).
+        ``committee`` is then the fit to all of ``dataset``.
     """
 
     iteration: int
@@ -162,7 +164,12 @@ def _turns(
         fit_rng, explore_rng = iteration_rng(rng, iteration).spawn(2)
         committee = fit(dataset, rng=fit_rng)
         finished = budget.spent(iteration, added, fruitless)
-        candidates = [] if finished else list(explore(committee, dataset=dataset, rng=explore_rng))
+        candidates: list[Atoms] = []
+        if not finished:
+            try:
+                candidates = list(explore(committee, dataset=dataset, rng=explore_rng))
+            except ExplorationEnded as ended:
+                finished = ended.reason
         if not candidates:
             reason = finished or "converged"
             yield Step(iteration, committee, (), (), (), tuple(dataset), reason)

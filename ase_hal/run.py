@@ -400,10 +400,9 @@ class _Run:
             shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
             fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
         best, best_score = None, np.inf
-        for number, threshold in enumerate(plan.relevance_thresholds):
-            fit.relevance_threshold = threshold
-            began = time.monotonic()
-            committee = fit(dataset, rng=iteration_rng(self.rng, 2_000_000 + number))
+        rng = iteration_rng(self.rng, 2_000_000)
+        began = time.monotonic()
+        for threshold, committee in fit.relevance_path(dataset, plan.relevance_thresholds, rng=rng):
             errors = self._errors(committee, dataset, test)
             self.emit(
                 "relevance",
@@ -412,6 +411,7 @@ class _Run:
                 **errors,
                 seconds=time.monotonic() - began,
             )
+            began = time.monotonic()
             score = errors["test_energy_rmse"] if test else -committee.posterior.log_evidence
             if best is None or score < best_score:
                 best, best_score = committee, score

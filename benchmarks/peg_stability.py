@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.io import read
+from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.neighborlist import build_neighbor_list, natural_cutoffs
@@ -32,7 +32,7 @@ from ase.neighborlist import build_neighbor_list, natural_cutoffs
 from ase_hal import LinearCommittee, LinearFit, Weights, label, learn
 from ase_hal.ace import ACEBasis, InnerCutoff, PairPart
 from ase_hal.dynamics import AdaptiveTau, HALExplorer, Stage, Trigger
-from ase_hal.journal import write_json
+from ase_hal.journal import replacing, write_json
 from ase_hal.named_references import named_calculator
 
 MOLECULE = Path(__file__).parent.parent / "examples" / "peg" / "peg2.xyz"
@@ -52,7 +52,7 @@ class Test:
 
 
 def conformations(count: int, *, rng: np.random.Generator) -> list[Atoms]:
-    """Structures from molecular dynamics with the reference."""
+    """Structures from molecular dynamics with the reference, 50 fs apart."""
     atoms = read(MOLECULE)
     atoms.calc = REFERENCE()
     thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=rng)
@@ -61,9 +61,19 @@ def conformations(count: int, *, rng: np.random.Generator) -> list[Atoms]:
     )
     found = []
     for _ in range(count):
-        dyn.run(200)
+        dyn.run(50)
         found.append(atoms.copy())
     return found
+
+
+def starting_set(seed: int, folder: Path) -> list[Atoms]:
+    """Twenty labelled conformations, the same for all biasing strengths; kept in a file."""
+    file = folder / f"start_seed{seed}.extxyz"
+    if not file.exists():
+        found = label(conformations(20, rng=np.random.default_rng(seed)), REFERENCE)
+        with replacing(file) as temporary:
+            write(temporary, found, format="extxyz")
+    return read(file, ":")
 
 
 def basis() -> ACEBasis:
@@ -123,7 +133,7 @@ def stable_steps(
     return steps
 
 
-def repeat(tau_rel: float, seed: int, test_steps: int) -> list[Test]:
+def repeat(tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int) -> list[Test]:
     """Learn until a test is passed; all tests on the way."""
     explored = 0
 
@@ -140,7 +150,6 @@ def repeat(tau_rel: float, seed: int, test_steps: int) -> list[Test]:
         trigger=Trigger("relative", 0.3),
         patience=EXPLORED_AT_MOST // 5000,
     )
-    dataset = label(conformations(20, rng=np.random.default_rng(seed)), REFERENCE)
     tests: list[Test] = []
     fit = LinearFit(basis(), weights=Weights(energy=15, forces=1, virial=0))
     explorer = HALExplorer([stage], on_trajectory=count)
@@ -218,9 +227,11 @@ def main() -> None:
     }
     with ProcessPoolExecutor(given.workers) as pool:
         running = {
-            key: pool.submit(repeat, *key, given.test_steps)
-            for key in keys
-            if not files[key].exists()
+            (tau, seed): pool.submit(
+                repeat, tau, starting_set(seed, given.output), seed, given.test_steps
+            )
+            for tau, seed in keys
+            if not files[tau, seed].exists()
         }
         for key, future in running.items():
             write_json(files[key], {"tests": [asdict(test) for test in future.result()]})

@@ -114,3 +114,11 @@ def test_a_softmax_of_few_atoms_is_refused():
 def test_bad_arguments(keywords):
     with pytest.raises(ValueError, match="got"):
         Trigger(**keywords)
+
+
+@pytest.mark.parametrize(("n_atoms", "passes", "fails"), [(1, 14.0, 16.5), (32, 4.9, 5.1)])
+def test_the_temperature_guard_knows_that_few_atoms_fluctuate(n_atoms, passes, fails):
+    atoms = Atoms(f"Al{n_atoms}", positions=10.0 * np.arange(3 * n_atoms).reshape(-1, 3))
+    trigger = Trigger("relative", 0.1)
+    assert trigger.distrust(atoms, temperature_K=passes * 300, target_K=300) is None
+    assert "temperature" in trigger.distrust(atoms, temperature_K=fails * 300, target_K=300)

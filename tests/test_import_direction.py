@@ -19,6 +19,7 @@ LAYERS = {
     "repulsion_kernel": 0,
     "ace": 0,
     "committee": 1,
+    "exploration": 1,
     "baseline": 1,
     "linear_committee": 1,
     "calculator_committee": 1,

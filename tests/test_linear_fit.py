@@ -298,3 +298,19 @@ def test_typical_force_is_that_of_the_forces_that_are_fitted():
     sane = LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1)).force_scale
     dataset[1].calc.results["forces"][0] = 1e4
     assert LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1)).force_scale < 2 * sane
+
+
+def test_a_relevance_path_is_nested_and_starts_like_a_fit_of_its_own():
+    dataset, basis = al_cu_dataset(), al_cu_basis()
+    thresholds = [10.0, 1e4, 1e2]
+    path = dict(LinearFit(basis).relevance_path(dataset, thresholds, rng=np.random.default_rng(0)))
+    assert list(path) == [1e4, 1e2, 10.0]
+    active = [committee.posterior.active for committee in path.values()]
+    assert active[0].sum() > active[1].sum() > active[2].sum() > 0
+    assert not (active[1] & ~active[0]).any()
+    assert not (active[2] & ~active[1]).any()
+    alone = LinearFit(basis, relevance_threshold=1e4)(dataset, rng=np.random.default_rng(0))
+    assert np.array_equal(alone.posterior.mean, path[1e4].posterior.mean)
+    for threshold, committee in path.items():
+        kept = committee.posterior.active
+        assert (committee.posterior.prior_precision[kept] < threshold).all()

@@ -223,3 +223,26 @@ def test_what_a_guard_refused_is_not_what_is_labelled():
     assert ended.found is not None
     assert ended.found.cell.volume <= 1.5 * start.cell.volume
     assert ended.found.info["hal_step"] < ended.steps
+
+
+def test_a_stage_ended_by_its_labels_has_not_converged():
+    stage = Stage("hot", temperature_K=2000, steps=60, trigger=Trigger("relative", 1e-6),
+                  max_labels=2)  # fmt: skip
+    *_, last = learn(
+        seeds(), LinearFit(al_cu_basis()), HALExplorer([stage]), EMT(),
+        rng=np.random.default_rng(5), n_select=1,
+    )  # fmt: skip
+    assert last.finished == "stages"
+    assert len(last.dataset) == 5
+
+
+def test_a_stage_whose_trajectories_all_break_is_given_up(caplog):
+    # a distance that no metal has: every structure is refused, the first one included
+    stage = Stage("broken", temperature_K=300, steps=20, patience=1,
+                  trigger=Trigger("relative", 0.1, min_distance=1.5))  # fmt: skip
+    *_, last = learn(
+        seeds(), LinearFit(al_cu_basis()), HALExplorer([stage]), EMT(), rng=np.random.default_rng(6)
+    )
+    assert last.finished == "broken"
+    assert len(last.dataset) == 3
+    assert "given up" in caplog.text

@@ -11,6 +11,8 @@ _WHY = {
     "converged": "no stage finds anything uncertain any more",
     "labels": "all the labels that max_labels allows are made",
     "iterations": "all the iterations that max_iterations allows are done",
+    "stages": "every stage has converged or has the labels that its max_labels allows",
+    "broken": "trajectories break before there is anything to label: see the warning above",
     "failures": "no reference calculation of the last ten iterations succeeded",
 }
 

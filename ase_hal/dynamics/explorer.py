@@ -22,6 +22,7 @@ from ase_hal.dynamics.ramp import Ramp, value_at
 from ase_hal.dynamics.tau import AdaptiveTau
 from ase_hal.dynamics.trace import Trace
 from ase_hal.dynamics.trigger import Trigger
+from ase_hal.exploration import ExplorationEnded
 from ase_hal.parallel import in_order
 from ase_hal.prediction import Array
 
@@ -168,21 +169,30 @@ class HALExplorer:
     def __call__(
         self, committee: Committee, *, dataset: Sequence[Atoms], rng: np.random.Generator
     ) -> list[Atoms]:
-        """Explore from the current stage on; empty when every stage has ended."""
+        """Explore from the current stage on; empty when every stage has converged.
+
+        Raises
+        ------
+        ExplorationEnded
+            Where stages ended by ``max_labels`` instead, or a stage is given up because its
+            trajectories break and leave nothing to label.
+        """
         walker = 0
+        capped = False
         for index in range(self._current_stage(dataset), len(self.stages)):
             stage = self.stages[index]
             wanted = None
             if stage.max_labels is not None:
                 wanted = stage.max_labels - _found_in(dataset, stage.name)
                 if wanted <= 0:
+                    capped = True
                     continue
             starts = self.starts(index, dataset)
             stable = tried = 0
             while stable < stage.patience:
                 if tried >= _GIVE_UP * stage.patience:
                     logger.warning("stage %r is given up: its trajectories break", stage.name)
-                    break
+                    raise ExplorationEnded("broken")
                 jobs = [
                     (committee, stage, starts[child.integers(len(starts))], walker + i, child)
                     for i, child in enumerate(rng.spawn(min(self.walkers, stage.patience)))
@@ -198,6 +208,8 @@ class HALExplorer:
                 if found:
                     return found[:wanted]
                 tried += len(jobs)
+        if capped:
+            raise ExplorationEnded("stages")
         return []
 
     def _current_stage(self, dataset: Sequence[Atoms]) -> int:

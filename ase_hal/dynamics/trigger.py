@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 
 from ase import Atoms
+from scipy.special import chdtri
 
 from ase_hal.dynamics.sanity import closest_contact
 from ase_hal.prediction import Prediction
@@ -41,7 +43,8 @@ class Trigger:
         little. 0 switches this guard off.
     max_temperature : float
         Guard: instantaneous temperature over the highest temperature that was asked for. Not
-        applied where that is 0 K.
+        applied where that is 0 K. For a few atoms, whose temperature fluctuates more, the guard
+        lets pass what thermal motion exceeds once in 10^9 times.
     max_volume_change : float
         Guard: factor by which the volume may grow or shrink from where the dynamics began.
     eps : float, optional
@@ -113,9 +116,10 @@ class Trigger:
         volume, initial_volume : float
             Now and where the dynamics began, Å^3; 0 without a cell.
         """
-        if target_K > 0 and temperature_K > self.max_temperature * target_K:
+        hottest = max(self.max_temperature, _thermal_extreme(len(atoms))) * target_K
+        if target_K > 0 and temperature_K > hottest:
             return (
-                f"temperature {temperature_K:.0f} K, more than {self.max_temperature:g} times "
+                f"temperature {temperature_K:.0f} K, more than {hottest / target_K:.3g} times "
                 f"the {target_K:.0f} K asked for"
             )
         if initial_volume > 0:
@@ -131,3 +135,10 @@ class Trigger:
                 "times the sum of their covalent radii"
             )
         return None
+
+
+@lru_cache(maxsize=64)
+def _thermal_extreme(n_atoms: int) -> float:
+    """What the kinetic temperature over its mean exceeds with a probability of 10^-9."""
+    freedom = 3 * max(n_atoms, 1)
+    return float(chdtri(freedom, 1e-9)) / freedom

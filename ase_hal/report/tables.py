@@ -12,6 +12,8 @@ _FINISHED = {
     "converged": "Finished: the simulations found nothing uncertain any more.",
     "labels": "Finished: the budget of labels is spent.",
     "iterations": "Finished: the last iteration asked for is done.",
+    "stages": "Finished: every stage has converged or has the labels it may have.",
+    "broken": "Given up: trajectories broke before there was anything to label.",
     "failures": "Given up: no reference calculation of the last ten iterations succeeded.",
 }
 
