@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from typing import Any
@@ -92,6 +93,12 @@ class UmbrellaMC:
             "precision": self.run_length.precision,
             "max_sweeps": self.run_length.max_sweeps,
         }
+
+    def with_generator(self, rng: np.random.Generator) -> UmbrellaMC:
+        """The same calculator with other random numbers; tables are shared."""
+        other = copy.copy(self)
+        other.rng, other._cache = rng, None
+        return other
 
     def sample(
         self,

@@ -63,6 +63,11 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def reason_of(error: Exception) -> str:
+    """What an exception says, or its name, without line ends."""
+    return one_line(error) or type(error).__name__
+
+
 def _messages(details: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
     place = tuple(part for part in details["loc"] if part not in (VALUE, SPAN))
     kind, got = details["type"], details["input"]

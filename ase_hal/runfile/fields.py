@@ -114,6 +114,7 @@ NOT_EMPTY = AfterValidator(_not_empty)
 
 Count = Annotated[int, Strict(), Field(ge=1), BeforeValidator(_whole)]
 Index = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_whole)]
+Number = Annotated[float, Strict()]
 Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Symbol = Annotated[str, AfterValidator(_symbol)]

@@ -1,0 +1,111 @@
+"""Standardised invariants as tensors, with their first and second derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ase_hal.free_energy.polynomials import Polynomials
+from ase_hal.free_energy.symmetry import Array, IntArray
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise ImportError("an IDNN needs torch: pip install 'ase-hal[torch]'") from error
+
+
+class Features(torch.nn.Module):
+    """Features x_k = (h_k(eta) - shift_k) / scale_k of n points, k of them.
+
+    All are linear in a table of monomials, in which each is a variable times another one.
+
+    Parameters
+    ----------
+    invariants : Polynomials
+        The h.
+    shift, scale : (k,) arrays
+    """
+
+    def __init__(self, invariants: Polynomials, shift: Array, scale: Array) -> None:
+        super().__init__()
+        exponents = _closed_under_lowering(invariants.exponents)
+        place = {tuple(e): t for t, e in enumerate(exponents.tolist())}
+        self.dimension = invariants.dimension
+        parents, variables = _genealogy(exponents, place)
+        self._degrees = [torch.as_tensor(p) for p in parents]
+        self._variables = [torch.as_tensor(v) for v in variables]
+        values = np.zeros((len(exponents), len(invariants)))
+        values[[place[tuple(e)] for e in invariants.exponents.tolist()]] = invariants.coefficients.T
+        values[0] -= shift  # the first monomial is 1
+        values /= scale
+        slopes = _differentiated(values, exponents, place)
+        curvatures = _differentiated(slopes, exponents, place)
+        self.register_buffer("values", torch.as_tensor(values))
+        self.register_buffer("slopes", torch.as_tensor(slopes))
+        self.register_buffer("curvatures", torch.as_tensor(curvatures))
+
+    def monomials(self, eta: Tensor) -> Tensor:
+        """The table (n, U) at points (n, d)."""
+        block = torch.ones_like(eta[:, :1])
+        blocks = [block]
+        for parents, variables in zip(self._degrees, self._variables, strict=True):
+            block = block[:, parents] * eta[:, variables]
+            blocks.append(block)
+        return torch.cat(blocks, dim=1)
+
+    def forward(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, k) and their derivatives (n, k, d)."""
+        table = self.monomials(eta)
+        return table @ self.values, torch.einsum("nu,ukd->nkd", table, self.slopes)
+
+    def weighted_curvature(self, eta: Tensor, weights: Tensor) -> Tensor:
+        """Second derivatives (n, d, d) of sum_k weights_k x_k, for weights (n, k)."""
+        table = self.monomials(eta)
+        size, k, d, _ = self.curvatures.shape
+        second = table @ self.curvatures.reshape(size, k * d * d)
+        return torch.einsum("nk,nkij->nij", weights, second.reshape(-1, k, d, d))
+
+
+def _closed_under_lowering(exponents: IntArray) -> IntArray:
+    """These monomials and all their derivatives, sorted by degree; the first is 1."""
+    found = {tuple(e) for e in exponents.tolist()} | {(0,) * exponents.shape[1]}
+    waiting = list(found)
+    while waiting:
+        monomial = waiting.pop()
+        for i, power in enumerate(monomial):
+            if power:
+                lower = (*monomial[:i], power - 1, *monomial[i + 1 :])
+                if lower not in found:
+                    found.add(lower)
+                    waiting.append(lower)
+    return np.array(sorted(found, key=lambda e: (sum(e), e)))
+
+
+def _genealogy(
+    exponents: IntArray, place: dict[tuple[int, ...], int]
+) -> tuple[list[IntArray], list[IntArray]]:
+    """For each degree from 1: which monomial of the last degree, times which variable."""
+    degrees = exponents.sum(axis=1)
+    parents, variables = [], []
+    for degree in range(1, int(degrees.max()) + 1):
+        rows = exponents[degrees == degree]
+        chosen = (rows > 0).argmax(axis=1)
+        lower = rows.copy()
+        lower[np.arange(len(rows)), chosen] -= 1
+        first = int((degrees < degree - 1).sum())
+        parents.append(np.array([place[tuple(e)] - first for e in lower.tolist()]))
+        variables.append(chosen)
+    return parents, variables
+
+
+def _differentiated(
+    coefficients: Array, exponents: IntArray, place: dict[tuple[int, ...], int]
+) -> Array:
+    """Coefficients (U, ..., d) of the derivatives of polynomials with coefficients (U, ...)."""
+    result = np.zeros((*coefficients.shape, exponents.shape[1]))
+    for t, monomial in enumerate(exponents.tolist()):
+        for i, power in enumerate(monomial):
+            if power:
+                lower = (*monomial[:i], power - 1, *monomial[i + 1 :])
+                result[place[lower], ..., i] += power * coefficients[t]
+    return result

@@ -1,0 +1,134 @@
+"""Fully connected networks whose first and second derivatives are written out.
+
+The derivatives by the inputs are ordinary tensor operations: training differentiates them once
+by the parameters, and an exported network needs no automatic differentiation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from ase_hal.free_energy.idnn_features import Tensor, torch
+from ase_hal.free_energy.idnn_settings import Activation
+
+# s, s', s'' at once
+Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+SPREAD = 1.8  # standard deviations that uniform inputs reach to either side
+
+
+def softplus(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    s = torch.sigmoid(a)
+    return torch.nn.functional.softplus(a), s, s * (1 - s)
+
+
+def silu(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    s = torch.sigmoid(a)
+    slope = s * (1 + a * (1 - s))
+    return a * s, slope, s * (1 - s) * (2 + a * (1 - 2 * s))
+
+
+def gelu(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    density = torch.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    probability = (1 + torch.erf(a / math.sqrt(2))) / 2
+    return a * probability, probability + a * density, density * (2 - a**2)
+
+
+def tanh(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    t = torch.tanh(a)
+    return t, 1 - t**2, -2 * t * (1 - t**2)
+
+
+ACTIVATIONS: dict[Activation, Derivatives] = {
+    "softplus": softplus,
+    "silu": silu,
+    "gelu": gelu,
+    "tanh": tanh,
+}
+
+
+class Layers(torch.nn.Module):
+    """y(x): hidden layers z_l = s(W_l z_(l-1) + b_l), linear outputs of the last and of x itself.
+
+    Parameters
+    ----------
+    n_inputs : int
+    hidden : tuple of int
+        Widths.
+    activation : str
+
+    Notes
+    -----
+    The parameters are zero until they are drawn or loaded.
+    """
+
+    def __init__(self, n_inputs: int, hidden: tuple[int, ...], activation: Activation) -> None:
+        super().__init__()
+        self._activation = ACTIVATIONS[activation]
+        widths = (n_inputs, *hidden)
+        self.weights = torch.nn.ParameterList(
+            [_zeros(width, before) for before, width in pairwise(widths)]
+        )
+        self.biases = torch.nn.ParameterList([_zeros(width) for width in hidden])
+        self.output = _zeros(widths[-1])
+        self.linear = _zeros(n_inputs)
+
+    def draw(self, *, rng: np.random.Generator) -> None:
+        """Draw all but the linear part, for standardised inputs, over which first units bend."""
+        with torch.no_grad():
+            for matrix in (*self.weights, self.output):
+                bound = math.sqrt(3 / matrix.shape[-1])
+                matrix.copy_(torch.as_tensor(rng.uniform(-bound, bound, size=matrix.shape)))
+            for bias in self.biases:
+                bias.copy_(torch.as_tensor(rng.uniform(-1, 1, size=bias.shape)))
+            first = self.weights[0]
+            places = torch.as_tensor(rng.uniform(-SPREAD, SPREAD, size=first.shape))
+            self.biases[0].copy_(-(first * places).sum(dim=1))
+
+    def forward(self, x: Tensor, masks: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """y (n,) and dy/dx (n, k) at inputs (n, k).
+
+        Each hidden unit is multiplied by its mask, if there are masks (n, width) of each layer.
+        """
+        z, slopes = x, []
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z, slope, _ = self._activation(torch.addmm(bias, z, weight.T))
+            if masks is not None:
+                z, slope = z * masks[i], slope * masks[i]
+            slopes.append(slope)
+        delta = self.output.expand_as(z)
+        for weight, slope in zip(reversed(self.weights), reversed(slopes), strict=True):
+            delta = (delta * slope) @ weight
+        return z @ self.output + x @ self.linear, delta + self.linear
+
+    def derivatives(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """dy/dx (n, k) and d2y/dx2 (n, k, k) at inputs (n, k)."""
+        z, slopes, bends, jacobians = x, [], [], []
+        jacobian = torch.eye(x.shape[1], dtype=x.dtype).expand(x.shape[0], -1, -1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            z, slope, bend = self._activation(torch.addmm(bias, z, weight.T))
+            jacobian = weight @ jacobian  # da/dx (n, width, k)
+            slopes.append(slope)
+            bends.append(bend)
+            jacobians.append(jacobian)
+            jacobian = slope[:, :, None] * jacobian
+        delta = self.output.expand_as(z)
+        second = torch.zeros_like(x[:, :, None] * x[:, None, :])
+        for weight, slope, bend, jacobian in zip(
+            reversed(self.weights),
+            reversed(slopes),
+            reversed(bends),
+            reversed(jacobians),
+            strict=True,
+        ):
+            second = second + jacobian.transpose(1, 2) @ ((delta * bend)[:, :, None] * jacobian)
+            delta = (delta * slope) @ weight
+        return delta + self.linear, second
+
+
+def _zeros(*shape: int) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))

@@ -1,0 +1,172 @@
+"""What an IDNN looks like and how it is trained: the hyperparameters, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Activation = Literal["softplus", "gelu", "silu", "tanh"]
+Loss = Literal["squared", "huber"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layers of the networks whose sum is the free energy.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Widths of the hidden layers of the network of all invariants.
+    trivial_hidden : tuple of int
+        The same for a network of the trivial order parameters (the composition) alone, which
+        takes what varies most from the other; empty for a plain network without it.
+    activation : {"softplus", "gelu", "silu", "tanh"}
+        A smooth function: its second derivative makes the Hessian.
+    """
+
+    hidden: tuple[int, ...] = (20, 20)
+    trivial_hidden: tuple[int, ...] = (20, 20)
+    activation: Activation = "softplus"
+
+    def __post_init__(self) -> None:
+        _among("activation", self.activation, get_args(Activation))
+        for name in ("hidden", "trivial_hidden"):
+            widths = getattr(self, name)
+            if not all(isinstance(width, int) and width > 0 for width in widths):
+                raise ValueError(f"{name} holds positive widths of layers, got {widths!r}")
+        if not self.hidden:
+            raise ValueError("a network has at least one hidden layer, got none")
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Full-batch L-BFGS with strong Wolfe line searches.
+
+    Attributes
+    ----------
+    iterations : int
+        At most so many.
+    history : int
+        Steps that are remembered.
+    """
+
+    iterations: int = 3000
+    history: int = 100
+
+    def __post_init__(self) -> None:
+        _positive("iterations", self.iterations)
+        _positive("history", self.history)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam on shuffled batches; the learning rate falls where the validation error stays.
+
+    Attributes
+    ----------
+    epochs : int
+        At most so many passes over the data.
+    learning_rate : float
+    batch_size : int
+    decay_patience : int
+        Epochs without a better validation error (training error, without one) before the
+        learning rate falls,
+    decay_factor : float
+        by this factor.
+    dropout : float
+        Fraction of the hidden units that each step leaves out.
+    """
+
+    epochs: int = 1000
+    learning_rate: float = 3e-3
+    batch_size: int = 64
+    decay_patience: int = 20
+    decay_factor: float = 0.5
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "batch_size", "decay_patience"):
+            _positive(name, getattr(self, name))
+        if not 0 < self.decay_factor < 1:
+            raise ValueError(f"decay_factor is between 0 and 1, got {self.decay_factor}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a fraction below 1, got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class Training:
+    r"""What is minimised, and when to stop.
+
+    .. math:: L = \sum_n \frac{p_n}{\sum p} \sum_i \frac{s_{max}}{s_i}
+        \left(\frac{\mu_{ni} - \hat\mu_{ni}}{s_{max}}\right)^2 \quad\text{(power 1)}
+
+    with weights p of the points and standard deviations s of the components of mu. Equivalent
+    components have one s.
+
+    Attributes
+    ----------
+    optimizer : LBFGS or Adam
+    validation : float
+        Fraction of the points, chosen at random, that is not trained on but decides when to
+        stop; 0 for none.
+    patience : int
+        Iterations or epochs without a better validation error after which training ends. The
+        best parameters are kept.
+    component_power : float
+        The weight of a component of mu is ``(s_max / s_i)^power``: with 0 only those that vary
+        most count (in LCO the composition's, by a factor of 10 000), with 2 all are alike.
+    loss : {"squared", "huber"}
+        Huber's is linear beyond one standard deviation.
+    weight_decay : float
+        Multiplies the sum of squared weights (biases excepted) that is added to the loss.
+    """
+
+    optimizer: LBFGS | Adam = field(default_factory=LBFGS)
+    validation: float = 0.1
+    patience: int = 400
+    component_power: float = 1.0
+    loss: Loss = "squared"
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, LBFGS | Adam):
+            raise TypeError(f"optimizer is LBFGS or Adam, got {type(self.optimizer).__name__}")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation is a fraction below 1, got {self.validation}")
+        _positive("patience", self.patience)
+        _among("loss", self.loss, get_args(Loss))
+        if self.component_power < 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"component_power and weight_decay are not negative, got {self.component_power} "
+                f"and {self.weight_decay}"
+            )
+
+
+@dataclass(frozen=True)
+class History:
+    """How training went.
+
+    Attributes
+    ----------
+    iterations : int
+        Iterations of L-BFGS or epochs of Adam.
+    best : int
+        The one whose parameters were kept.
+    training_loss, validation_loss : float
+        There; the latter is NaN without validation points.
+    """
+
+    iterations: int
+    best: int
+    training_loss: float
+    validation_loss: float
+
+
+def _among(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is one of {', '.join(allowed)}, got {value!r}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} is above 0, got {value}")

@@ -1,0 +1,282 @@
+"""learn_free_energy(): propose, measure, fit, and again (section 1.1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
+from ase_hal.free_energy.measuring import measure
+from ase_hal.free_energy.order_parameters import OrderParameters
+from ase_hal.free_energy.points import FailedPoint, Point, Points, Proposal
+from ase_hal.free_energy.sample import Sampler
+from ase_hal.free_energy.stopping import rises
+from ase_hal.free_energy.strategy import Model, Strategy, propose
+from ase_hal.free_energy.surface import Surface
+from ase_hal.free_energy.surface_committee import SurfaceCommittee
+from ase_hal.randomness import stream
+
+# Streams of the parts of a round.
+_PROPOSE, _MEASURE, _FIT, _SEARCH = range(4)
+_RISES = 2  # rounds in a row with a larger error before better hyperparameters are looked for
+
+
+class Fit(Protocol):
+    """Points in, a surface out. Any callable of this shape will do."""
+
+    def __call__(self, points: Points, *, rng: np.random.Generator) -> Surface: ...
+
+
+class Found(Protocol):
+    """What a search for hyperparameters found."""
+
+    @property
+    def fit(self) -> Fit:
+        """With the best hyperparameters."""
+
+    @property
+    def surface(self) -> Surface:
+        """What this makes of the points."""
+
+    @property
+    def committee(self) -> SurfaceCommittee | None:
+        """Surfaces with other hyperparameters, if there are several."""
+
+
+class Search(Protocol):
+    """Points in, better hyperparameters out."""
+
+    def __call__(self, points: Points, *, rng: np.random.Generator) -> Found: ...
+
+
+class Measure(Protocol):
+    """The shape of `measure`."""
+
+    def __call__(
+        self,
+        proposals: Sequence[Proposal],
+        samplers: Mapping[float, Sampler],
+        *,
+        rng: np.random.Generator,
+        on_failure: Callable[[FailedPoint], None],
+    ) -> list[Point]: ...
+
+
+class Propose(Protocol):
+    """The shape of `propose`."""
+
+    def __call__(
+        self, strategy: Strategy, model: Model, *, rng: np.random.Generator
+    ) -> list[Proposal]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round of the learning. Errors are mean squares in (10 meV)^2.
+
+    Attributes
+    ----------
+    round : int
+        Counts from 0.
+    proposed : tuple of Proposal
+    found : tuple of Point
+        What Monte Carlo found at those where it succeeded.
+    failed : tuple of FailedPoint
+    points : Points
+        Everything found up to now.
+    surface : Surface
+        Fitted to `points`.
+    committee : SurfaceCommittee or None
+    weights : mapping of str to float
+        Of the criteria in this round.
+    train, test : mapping of str to float
+        Errors at the points that each criterion asked for.
+    train_error, test_error : float
+        Errors at all points; nan without a test set.
+    searched, improved : bool
+        Whether better hyperparameters were looked for at the end of the round, and found.
+    finished : str or None
+        Why this is the last round: ``"target"``, ``"converged"``, ``"rounds"`` (`Stopping`),
+        ``"nothing new"`` (no point was proposed), ``"failures"`` (every point failed). After
+        the latter two everything else is as in the round before.
+    """
+
+    round: int
+    proposed: tuple[Proposal, ...]
+    found: tuple[Point, ...]
+    failed: tuple[FailedPoint, ...]
+    points: Points
+    surface: Surface
+    committee: SurfaceCommittee | None
+    weights: Mapping[str, float]
+    train: Mapping[str, float]
+    test: Mapping[str, float]
+    train_error: float
+    test_error: float
+    searched: bool
+    improved: bool
+    finished: str | None
+
+
+def learn_free_energy(
+    sampler: Mapping[float, Sampler],
+    order_parameters: OrderParameters,
+    strategy: Strategy,
+    fit: Fit,
+    *,
+    rng: np.random.Generator,
+    test: Points | None = None,
+    search: Search | None = None,
+    propose: Propose = propose,
+    measure: Measure = measure,
+) -> Iterator[Round]:
+    """Learn a free energy from points that are chosen by what is known of it.
+
+    Parameters
+    ----------
+    sampler : mapping of float to Sampler
+        Whom to ask at each temperature, K: `UmbrellaMC`, or whatever has its methods.
+    order_parameters : OrderParameters
+    strategy : Strategy
+        Criteria that propose points, and when to stop.
+    fit : callable
+        ``fit(points, *, rng) -> surface``.
+    rng : np.random.Generator
+        Its seed sequence gives every part of every round a stream of its own, by number.
+    test : Points, optional
+        Never fitted to; its error decides when to stop. Without it that of the training set does.
+    search : callable, optional
+        Looks for better hyperparameters where the error has risen twice in a row. The committee
+        it finds is the one that is queried in the rounds after it.
+    propose, measure : callable
+        Replace the functions of these names, for example to pass an executor, or to remember
+        what was done.
+
+    Yields
+    ------
+    Round
+        The last one has ``finished`` set.
+
+    Raises
+    ------
+    ValueError
+        If no point of the first round succeeds, or a criterion proposes a point outside the
+        domain.
+
+    Examples
+    --------
+    >>> strategy = Strategy([GlobalSampling(count=200), HighError(count=20, perturbation=0.05)])
+    >>> for step in learn_free_energy({300.0: mc}, order_parameters, strategy, fit, rng=rng):
+    ...     print(step.round, len(step.points), step.train_error)
+    """
+    fits = _Fits(fit, search, test, rng)
+    model = Model(order_parameters, 0, tuple(sampler), Points.of([], order_parameters.dimension))
+    known: list[Point] = []
+    last: Round | None = None
+    while True:
+        proposals = propose(strategy, model, rng=stream(rng, model.round, _PROPOSE))
+        failed: list[FailedPoint] = []
+        measuring = stream(rng, model.round, _MEASURE)
+        found = measure(proposals, sampler, rng=measuring, on_failure=failed.append)
+        if not found:
+            yield _fruitless(last, model.round, proposals, failed)
+            return
+        known += found
+        points = Points.of(known, order_parameters.dimension)
+        surface, committee = fits(points, model.round)
+        last = Round(
+            model.round,
+            tuple(proposals),
+            tuple(found),
+            tuple(failed),
+            points,
+            surface,
+            committee or model.committee,
+            {c.name: model.weights.get(c.name, 1.0) for c in strategy.criteria},
+            train=errors_by_criterion(surface, points),
+            test={} if test is None else errors_by_criterion(surface, test),
+            train_error=mean_squared_error(surface, points),
+            test_error=float("nan") if test is None else mean_squared_error(surface, test),
+            searched=fits.searched,
+            improved=fits.improved,
+            finished=strategy.stopping.reason(fits.errors),
+        )
+        yield last
+        if last.finished is not None:
+            return
+        weights = _weights(strategy, model.surface, last)
+        model = Model(
+            order_parameters,
+            model.round + 1,
+            model.temperatures_K,
+            points,
+            surface,
+            last.committee,
+            weights,
+        )
+
+
+class _Fits:
+    """Fits of one round after another, and the hyperparameters they have come to."""
+
+    def __init__(
+        self, fit: Fit, search: Search | None, test: Points | None, rng: np.random.Generator
+    ) -> None:
+        self.errors: list[float] = []
+        self._fit, self._search, self._test, self._rng = fit, search, test, rng
+        self.searched = self.improved = False
+        self._since = 0  # the first round with the present hyperparameters
+
+    def __call__(self, points: Points, number: int) -> tuple[Surface, SurfaceCommittee | None]:
+        """Surface and committee of a round."""
+        surface = self._fit(points, rng=stream(self._rng, number, _FIT))
+        self.errors.append(self._error(surface, points))
+        self.searched = self.improved = False
+        if self._search is None or rises(self.errors[self._since :]) < _RISES:
+            return surface, _members(surface)
+        self.searched = True
+        found = self._search(points, rng=stream(self._rng, number, _SEARCH))
+        self._since = len(self.errors)
+        error = self._error(found.surface, points)
+        self.improved = error < self.errors[-1]
+        if self.improved:
+            self._fit, surface, self.errors[-1] = found.fit, found.surface, error
+        return surface, found.committee or _members(surface)
+
+    def _error(self, surface: Surface, points: Points) -> float:
+        """What is to fall: the error of the test set, or else of the training set."""
+        return mean_squared_error(surface, self._test if self._test is not None else points)
+
+
+def _members(surface: Surface) -> SurfaceCommittee | None:
+    """The committee that a surface brings along."""
+    members = tuple(getattr(surface, "members", ()))
+    return SurfaceCommittee(members) if len(members) > 1 else None
+
+
+def _weights(strategy: Strategy, before: Surface | None, last: Round) -> Mapping[str, float]:
+    if strategy.reweighting is None or before is None:
+        return {}
+    return strategy.reweighting.weights(errors_by_criterion(before, last.points), last.train)
+
+
+def _fruitless(
+    last: Round | None, number: int, proposals: Sequence[Proposal], failed: Sequence[FailedPoint]
+) -> Round:
+    """The last round, which has added nothing."""
+    reasons = "; ".join(dict.fromkeys(point.reason for point in failed))
+    if last is None and not proposals:
+        raise ValueError("the criteria propose nothing in the first round: all need a surface")
+    if last is None:
+        raise ValueError(f"none of the first {len(proposals)} points succeeded: {reasons[:300]}")
+    return replace(
+        last,
+        round=number,
+        proposed=tuple(proposals),
+        found=(),
+        failed=tuple(failed),
+        finished="failures" if proposals else "nothing new",
+    )

@@ -1,0 +1,134 @@
+"""Asking a sampler about proposed points, whatever happens to some of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+
+from ase_hal.free_energy.points import FailedPoint, Point, Proposal
+from ase_hal.free_energy.sample import Sample, Sampler
+from ase_hal.free_energy.symmetry import Array
+from ase_hal.randomness import stream
+
+logger = logging.getLogger(__name__)
+
+
+def measure(
+    proposals: Sequence[Proposal],
+    samplers: Mapping[float, Sampler],
+    *,
+    rng: np.random.Generator,
+    executor: Executor | None = None,
+    on_point: Callable[[Point], None] | None = None,
+    on_failure: Callable[[FailedPoint], None] | None = None,
+) -> list[Point]:
+    """Find the chemical potentials at proposed points.
+
+    A point about which the sampler raises, or of which it says something that is not finite, is
+    failed; the others do not notice. Each point has a stream of random numbers of its own, told
+    by its index: it comes out the same whichever others are asked for.
+
+    Parameters
+    ----------
+    proposals : sequence of Proposal
+        Of one round.
+    samplers : mapping of float to Sampler
+        By temperature, K.
+    rng : np.random.Generator
+    executor : Executor, optional
+        Where the sampler runs its windows.
+    on_point, on_failure : callable, optional
+        Called with each point as soon as it is known. Failures are logged without a callback.
+
+    Returns
+    -------
+    list of Point
+        Those that succeeded, in the order of the proposals.
+    """
+    found: dict[int, Point] = {}
+
+    def keep(proposal: Proposal, sample: Sample) -> None:
+        problem = _problem(sample, len(proposal.eta))
+        if problem is not None:
+            fail(proposal, problem)
+            return
+        point = found[proposal.index] = Point.of(proposal, sample)
+        if on_point is not None:
+            on_point(point)
+
+    def fail(proposal: Proposal, reason: str) -> None:
+        if on_failure is None:
+            logger.warning("no chemical potentials at %s: %s", proposal.eta, reason)
+        else:
+            on_failure(FailedPoint(proposal, reason))
+
+    for temperature in dict.fromkeys(proposal.temperature_K for proposal in proposals):
+        group = [p for p in proposals if p.temperature_K == temperature]
+        _measure_group(group, samplers[temperature], rng, executor, keep, fail)
+    return [found[p.index] for p in proposals if p.index in found]
+
+
+def _measure_group(
+    group: Sequence[Proposal],
+    sampler: Sampler,
+    rng: np.random.Generator,
+    executor: Executor | None,
+    keep: Callable[[Proposal, Sample], None],
+    fail: Callable[[Proposal, str], None],
+) -> None:
+    """Ask about all points at once; where that raises, one by one about those that are left."""
+    left = dict(enumerate(group))
+    trouble: list[Exception] = []  # of what is done with samples, not of the sampler
+
+    def on_sample(i: int, sample: Sample) -> None:
+        try:
+            keep(left.pop(i), sample)
+        except Exception as error:
+            trouble.append(error)
+            raise
+
+    eta = np.array([p.eta for p in group])
+    # without a guess the window is centred at the point
+    mu = np.array([np.zeros_like(p.eta) if p.mu is None else p.mu for p in group])
+    streams = [stream(rng, p.index) for p in group]
+    try:
+        samples = sampler.sample_many(
+            eta, mu=mu, executor=executor, on_sample=on_sample, rngs=streams
+        )
+        for i in list(left):  # a sampler may not care to call back
+            on_sample(i, samples[i])
+        return
+    except Exception as error:  # a sampler may be anybody's program
+        if trouble:
+            raise
+        logger.info("asking about %d points one by one after: %s", len(left), error)
+    for i, proposal in list(left.items()):
+        sample = _sample_or_reason(sampler, eta[i], mu[i], stream(rng, proposal.index))
+        if isinstance(sample, str):
+            fail(proposal, sample)
+        else:
+            on_sample(i, sample)
+
+
+def _sample_or_reason(
+    sampler: Sampler, eta: Array, mu: Array, rng: np.random.Generator
+) -> Sample | str:
+    """Sample of a point, or why there is none."""
+    try:
+        return sampler.sample(eta, mu=mu, rng=rng)
+    except Exception as error:
+        return " ".join(str(error).split()) or type(error).__name__
+
+
+def _problem(sample: Sample, dimension: int) -> str | None:
+    """What is wrong with a sample, if anything."""
+    for name in ("eta", "mu", "eta_error", "mu_error"):
+        value = np.asarray(getattr(sample, name))
+        if value.shape != (dimension,):
+            return f"{name} has the shape {value.shape}, not ({dimension},)"
+        if not np.isfinite(value).all():
+            return f"{name} is not finite: {value.tolist()}"
+    return None

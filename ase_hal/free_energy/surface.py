@@ -1,0 +1,64 @@
+"""What a model of the free energy answers, whichever model it is."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ase_hal.free_energy.symmetry import Array
+
+
+@runtime_checkable
+class Surface(Protocol):
+    """A free energy g of d order parameters, with its first and second derivatives.
+
+    Energies are per site, as those of `UmbrellaMC`. A surface that was made at one temperature
+    answers at this one if none is asked for, and refuses others; one that depends on temperature
+    needs to be told.
+    """
+
+    @property
+    def dimension(self) -> int:
+        """Number of order parameters d."""
+
+    def free_energy(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
+        """Values g (n,) at points (n, d), eV per site; a constant in it is not known."""
+
+    def chemical_potentials(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
+        """First derivatives mu_i = dg/deta_i (n, d) at points (n, d), eV per site."""
+
+    def hessian(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
+        """Second derivatives (n, d, d) at points (n, d), symmetric, eV per site."""
+
+
+def hessian_eigenvalues(
+    surface: Surface,
+    eta: npt.ArrayLike,
+    temperature_K: float | None = None,
+    *,
+    chunk: int = 16_384,
+) -> Array:
+    """Eigenvalues (n, d) of the Hessian at points (n, d), in ascending order, eV per site.
+
+    Only `chunk` Hessians are held at a time: a million points of seven order parameters take
+    56 MB.
+    """
+    points = checked_points(eta, surface.dimension)
+    result = np.empty_like(points)
+    for start in range(0, len(points), chunk):
+        part = slice(start, start + chunk)
+        result[part] = np.linalg.eigvalsh(surface.hessian(points[part], temperature_K))
+    return result
+
+
+def checked_points(eta: npt.ArrayLike, dimension: int) -> Array:
+    """Return finite points (n, d) as an array; ValueError if they are not such."""
+    points = np.asarray(eta, dtype=float)
+    if points.ndim != 2 or points.shape[1] != dimension:
+        raise ValueError(f"points (n, {dimension}) are needed, got shape {points.shape}")
+    if not np.isfinite(points).all():
+        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise ValueError(f"order parameters are finite, got {points[row]} in row {row}")
+    return points

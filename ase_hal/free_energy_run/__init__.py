@@ -1,0 +1,1 @@
+"""Learning a free energy in a directory of its own, from one YAML file: run, display, report."""

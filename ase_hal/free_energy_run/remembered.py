@@ -1,0 +1,106 @@
+"""Fits and searches for hyperparameters that are on disk once they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ase_hal.free_energy import (
+    IDNNFit,
+    IDNNSearch,
+    IDNNSurface,
+    Points,
+    Surface,
+    SurfaceCommittee,
+)
+from ase_hal.free_energy.idnn_fit import FoundIDNN
+from ase_hal.free_energy.idnn_settings import (
+    LBFGS,
+    Adam,
+    Training,
+)
+from ase_hal.free_energy.learning import Fit
+from ase_hal.free_energy_run.surface_files import read_surface, write_surface
+from ase_hal.journal import read_json, write_json
+
+_OPTIMIZERS = {"LBFGS": LBFGS, "Adam": Adam}
+
+
+def round_folder(directory: Path, points: Points) -> Path:
+    """Where the surface of the newest round of points belongs."""
+    return directory / "rounds" / f"{points.round.max():04d}"
+
+
+@dataclass(frozen=True)
+class RememberedFit:
+    """A fit that is read from the folder of its round if it is there.
+
+    Attributes
+    ----------
+    fit : callable
+    directory : Path
+        Of the run.
+    on_fit : callable
+        Called with the number of points before a fit that is not on disk.
+    """
+
+    fit: Fit
+    directory: Path
+    on_fit: Callable[[int], None]
+
+    def __call__(self, points: Points, *, rng: np.random.Generator) -> Surface:
+        """Fit, or read; what is returned has always been on the disk."""
+        stem = round_folder(self.directory, points) / "surface"
+        if not stem.with_suffix(".json").is_file():
+            self.on_fit(len(points))
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            write_surface(self.fit(points, rng=rng), stem)
+        return read_surface(stem)
+
+
+@dataclass(frozen=True)
+class RememberedSearch:
+    """The same for a search: ``better`` and ``committee`` beside ``surface``."""
+
+    search: IDNNSearch
+    directory: Path
+    on_fit: Callable[[int], None]
+
+    def __call__(self, points: Points, *, rng: np.random.Generator) -> FoundIDNN:
+        """Search, or read."""
+        folder = round_folder(self.directory, points)
+        if not (folder / "search.json").is_file():
+            self.on_fit(len(points))
+            found = self.search(points, rng=rng)
+            write_surface(found.surface, folder / "better")
+            if found.committee is not None:
+                write_surface(found.committee, folder / "committee")
+            write_json(folder / "search.json", _settings(found))
+        kept = read_json(folder / "search.json")
+        committee = read_surface(folder / "committee") if kept["committee"] else None
+        assert committee is None or isinstance(committee, SurfaceCommittee)
+        surface = read_surface(folder / "better")
+        assert isinstance(surface, IDNNSurface)
+        idnn = replace(
+            self.search.idnn,
+            architecture=surface.architecture,
+            training=_training(kept["training"], kept["optimizer"]),
+        )
+        return FoundIDNN(IDNNFit(idnn), surface, committee)
+
+
+def _settings(found: FoundIDNN) -> dict[str, Any]:
+    training = found.fit.idnn.training
+    return {
+        "training": {**asdict(training), "optimizer": asdict(training.optimizer)},
+        "optimizer": type(training.optimizer).__name__,
+        "committee": found.committee is not None,
+    }
+
+
+def _training(values: dict[str, Any], optimizer: str) -> Training:
+    return Training(**{**values, "optimizer": _OPTIMIZERS[optimizer](**values["optimizer"])})

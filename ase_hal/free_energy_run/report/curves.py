@@ -1,0 +1,60 @@
+"""Figure: Monte Carlo along the composition, biased and unbiased (Fig. 2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ase_hal.free_energy.phase_diagram import isotherm
+from ase_hal.free_energy_run.record import LearningRun
+from ase_hal.report.style import INK, TEST, TRAIN, Section, legend, new_figure, tidy
+
+
+def curve_section(run: LearningRun) -> Section:
+    """The section about composition curves."""
+    title = "Composition curve"
+    if not run.curve:
+        return Section(title, "This run has sampled no composition curve (composition_curve).")
+    text = (
+        "Chemical potential and order against composition by Monte Carlo with a bias on the "
+        "composition alone, and without a bias at imposed chemical potentials. Where the "
+        "unbiased runs leave a gap, the free energy is not convex, and only the biased ones see "
+        "it. The line is the slope of the learned free energy along its states of lowest free "
+        "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
+        "in a finite supercell fluctuations keep above zero."
+    )
+    return Section(title, text, "curve", lambda narrow: _draw(run, narrow=narrow))
+
+
+def _draw(run: LearningRun, *, narrow: bool) -> Figure:
+    figure = new_figure(6.6 if narrow else 3.9, narrow=narrow)
+    left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
+    temperature = sorted({record["temperature_K"] for record in run.curve})[0]
+    for branch, marker, colour in (("unbiased", "s", TRAIN), ("biased", "o", TEST)):
+        rows = run.curve_branch(temperature, branch)
+        face = "white" if branch == "unbiased" else colour
+        label = f"Monte Carlo, {branch}"
+        left.errorbar(
+            rows["composition"], rows["mu"], rows["mu_error"], fmt=marker, color=colour,
+            markerfacecolor=face, markersize=4.5, linewidth=0.8, label=label,
+        )  # fmt: skip
+        right.plot(
+            rows["composition"], rows["order"], marker, color=colour, markerfacecolor=face,
+            markersize=4.5, label=label,
+        )  # fmt: skip
+    if run.surface is not None:
+        found = run.order_parameters
+        path = isotherm(run.surface, found, temperature).path
+        inner = slice(1, -1)
+        mu = run.surface.chemical_potentials(path.eta[inner], temperature)[:, 0]
+        left.plot(path.eta[inner, 0], mu, "-", color=INK, linewidth=1, label="learned surface")
+        order = np.linalg.norm(path.eta[inner, found.n_trivial :], axis=1)
+        right.plot(path.eta[inner, 0], order, "-", color=INK, linewidth=1, label="learned surface")
+        known = [record["mu"] for record in run.curve]
+        room = 0.1 * np.ptp(known)
+        left.set_ylim(min(known) - room, max(known) + room)
+    title = f"{temperature:g} K"
+    tidy(left, xlabel="composition η₀", ylabel="chemical potential μ₀ (eV per site)", title=title)
+    tidy(right, xlabel="composition η₀", ylabel="order |η₁, η₂, …|", title=title)
+    legend(figure, left, right, columns=1 if narrow else 3)
+    return figure

@@ -1,0 +1,141 @@
+"""Figures: the free energy over composition and order (Figs. 6 to 9)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ase_hal.free_energy import OrderParameters, Points, Surface
+from ase_hal.free_energy.criteria.known_regions import disordered
+from ase_hal.free_energy.symmetry import Array
+from ase_hal.free_energy_run.record import LearningRun
+from ase_hal.report.style import INK, Section, new_figure, note, tidy
+
+_STEPS = 121
+_SHOWN = 2000  # points, with all their images
+_NEAR = 0.1  # points closer than this to a plane are drawn in it
+_BAR = "free energy (meV per site)"
+
+
+def landscape_sections(run: LearningRun) -> list[Section]:
+    """A section for each plane of order parameters."""
+    surface, found = run.surface, run.order_parameters
+    title = "Free energy over composition and one order parameter"
+    if surface is None:
+        return [Section(title, "There is nothing to show yet: no round is complete.")]
+    first = found.n_trivial
+    temperature = run.temperatures_K[0]
+    sections = [
+        Section(
+            title,
+            f"At {temperature:g} K, all other order parameters being zero. Left, relative to the "
+            "disordered state of the same composition; dots are Monte Carlo points within "
+            f"{_NEAR} of the plane; white is outside the domain, where a site would be more than "
+            "full or less than empty. Right, without the straight line between the empty and the "
+            "full lattice, which is a change of the reference of the chemical potential.",
+            "composition_order",
+            lambda narrow: _draw(run, surface, (0, first), temperature, narrow=narrow),
+        )
+    ]
+    if found.dimension > first + 1:
+        at = found.wells[0, 0]
+        sections.append(
+            Section(
+                "Free energy over two order parameters",
+                f"At {temperature:g} K and composition {at:.3g}, relative to the disordered "
+                "state, all other order parameters being zero. Variants that have one order "
+                "parameter lie at the tips of the domain.",
+                "two_orders",
+                lambda narrow: _draw(run, surface, (first, first + 1), temperature, narrow=narrow),
+            )
+        )
+    return sections
+
+
+def plane(
+    surface: Surface, found: OrderParameters, axes: tuple[int, int], temperature_K: float
+) -> tuple[Array, Array, Array]:
+    """Two axes (n,) and free energies (n, n), eV per site, nan outside of the domain.
+
+    Energies are relative to the disordered state; over the composition also without the
+    straight line between its ends.
+    """
+    centre = disordered(found)
+    bounds = found.domain.bounds[list(axes)]
+    first, second = (np.linspace(low, high, _STEPS) for low, high in bounds)
+    points = np.tile(centre, (_STEPS * _STEPS, 1))
+    points[:, axes[0]], points[:, axes[1]] = (m.ravel() for m in np.meshgrid(first, second))
+    inside = found.domain.contains(points)
+    energies = np.full(len(points), np.nan)
+    energies[inside] = surface.free_energy(points[inside], temperature_K)
+    if axes[0] == 0:
+        full = found.matrix.sum(axis=1)
+        ends = surface.free_energy(np.array([np.zeros_like(full), full]), temperature_K)
+        energies -= ends[0] + (ends[1] - ends[0]) * points[:, 0]
+    else:
+        energies -= surface.free_energy(centre[None], temperature_K)[0]
+    return first, second, energies.reshape(_STEPS, _STEPS)
+
+
+def _draw(
+    run: LearningRun,
+    surface: Surface,
+    axes: tuple[int, int],
+    temperature_K: float,
+    *,
+    narrow: bool,
+) -> Figure:
+    figure = new_figure(6.6 if narrow else 4.2, narrow=narrow)
+    ax, profile = figure.subplots(*((2, 1) if narrow else (1, 2)))
+    x, y, energies = plane(surface, run.order_parameters, axes, temperature_K)
+    if not np.isfinite(energies).any():
+        note(ax, "no finite free energies")
+        return figure
+    meV = 1000 * energies
+    shown = meV - meV[np.abs(y).argmin()] if axes[0] == 0 else meV
+    low, high = np.nanquantile(shown, [0.0, 0.98])
+    levels = MaxNLocator(20).tick_values(low, max(high, low + 1e-6))
+    filled = ax.contourf(x, y, shown, levels, cmap="viridis", extend="max")
+    ax.contour(x, y, shown, levels, colors="white", linewidths=0.3)
+    bar = figure.colorbar(filled, ax=ax, ticks=levels[:: max(len(levels) // 8, 1)])
+    relative = "g − g(η₀, disordered) (meV per site)" if axes[0] == 0 else _BAR
+    bar.set_label(relative, fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8)
+    _dots(ax, run.points[run.points.temperature_K == temperature_K], run.order_parameters, axes)
+    name = "composition η₀" if axes[0] == 0 else f"η{_subscript(axes[0])}"
+    tidy(ax, xlabel=name, ylabel=f"η{_subscript(axes[1])}")
+    _profiles(profile, x, y, meV, axes)
+    return figure
+
+
+def _dots(ax: Axes, points: Points, found: OrderParameters, axes: tuple[int, int]) -> None:
+    """Points near the plane, after symmetry has brought them as near as it can."""
+    centre = disordered(found)
+    others = [i for i in range(found.dimension) if i not in axes]
+    shown = points.eta[:: max(len(points) // _SHOWN, 1)]
+    images = np.einsum("gij,nj->gni", found.group, shown)
+    away = np.abs(images[..., others] - centre[others]).max(axis=2)
+    near = away < _NEAR
+    chosen = images[near]
+    ax.plot(chosen[:, axes[0]], chosen[:, axes[1]], ".", color="white", alpha=0.35, markersize=1.5)
+
+
+def _profiles(ax: Axes, x: Array, y: Array, meV: Array, axes: tuple[int, int]) -> None:
+    """Cuts through the middle of the plane."""
+    first, second = (f"η{_subscript(axis)}" for axis in axes)
+    if axes[0] == 0:
+        for level, style in ((0.0, "-"), (0.2, "--"), (0.4, ":")):
+            row = int(np.abs(y - level).argmin())
+            ax.plot(x, meV[row], style, color=INK, label=f"{second} = {y[row]:.2f}")
+        tidy(ax, xlabel="composition η₀", ylabel=_BAR)
+    else:
+        ax.plot(x, meV[np.abs(y).argmin()], "-", color=INK, label=f"{second} = 0")
+        ax.plot(x, np.diag(meV), "--", color=INK, label=f"{second} = {first}")
+        tidy(ax, xlabel=first, ylabel=_BAR)
+    ax.legend(fontsize=8.5, frameon=False, labelcolor=INK)
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

@@ -1,0 +1,38 @@
+"""The run file in the directory of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import yaml
+
+from ase_hal.journal import write_atomically
+
+
+def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
+    """Keep a copy of the run file as ``run.yaml``, or check that the directory's one is the same.
+
+    Parameters
+    ----------
+    directory, file : Path
+    changeable : collection of str
+        Sections that may differ from those of the run that is continued.
+
+    Raises
+    ------
+    ValueError
+        If the directory holds a run of another file.
+    """
+    mine, text = directory / "run.yaml", file.read_text(encoding="utf-8")
+    if mine.exists() and mine.resolve() != file.resolve():
+        old, new = yaml.safe_load(mine.read_text(encoding="utf-8")), yaml.safe_load(text)
+        differing = sorted(
+            key for key in {*old, *new} if old.get(key) != new.get(key) and key not in changeable
+        )
+        if differing:
+            raise ValueError(
+                f"{directory} holds a run of another file: {', '.join(differing)} differ. "
+                "Give the new run a directory of its own."
+            )
+    write_atomically(mine, text.encode())

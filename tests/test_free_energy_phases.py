@@ -1,0 +1,77 @@
+"""Phases in equilibrium, and Monte Carlo along the composition."""
+
+import numpy as np
+import pytest
+from free_energy_cases import zigzag
+from free_energy_oracles import Landau
+from test_free_energy_monte_carlo import monte_carlo
+
+from ase_hal.free_energy.branches import CurveTask, biased_tasks, composition_curve
+from ase_hal.free_energy.paths import PathGrid, lowest_path, polished
+from ase_hal.free_energy.phase_diagram import common_tangents, isotherm, phase_diagram
+
+
+def test_common_tangent_of_a_double_well():
+    x = np.linspace(0, 1, 101)
+    g = (x - 0.2) ** 2 * (x - 0.7) ** 2 + 3.0 * x - 1.0  # a linear part changes no tangent
+    assert common_tangents(x, g) == ((20, 70),)
+    assert common_tangents(x, x**2) == ()
+    assert common_tangents(x, g, tolerance=1.0) == ()
+    wells = [(x - c) ** 2 + depth for c, depth in ((0.0, 0.0), (0.5, -0.02), (1.0, 0.0))]
+    (a, b), (c, d) = common_tangents(x, np.minimum.reduce(wells))
+    assert a < 5 < 45 < b <= 50 <= c < 55 < 95 < d
+    assert common_tangents(x, -(x**2)) == ((0, 100),)
+
+
+def test_polishing_finds_the_minimum_between_grid_points():
+    surface = Landau(7, a0=-0.061, b=-0.1, c=0.35)
+    found = zigzag()
+    grid = PathGrid(half_width=0.01, composition_step=0.01, order_step=0.05)
+    coarse = lowest_path(surface, found, grid)
+    fine = polished(coarse, surface, found)
+    assert np.allclose(fine.eta[:, 1], np.sqrt(0.061 / 0.5), atol=1e-6)
+    assert (fine.free_energy <= coarse.free_energy).all()
+    assert np.allclose(fine.free_energy, surface.free_energy(fine.eta))
+    assert np.array_equal(fine.eta[:, 0], coarse.eta[:, 0])
+    # a minimum outside of the domain is not gone to
+    steep = Landau(7, a0=-5.0, b=0.0, c=0.1)
+    held = polished(lowest_path(steep, found, grid), steep, found)
+    assert found.domain.contains(held.eta).all()
+
+
+def test_phases_of_a_surface_that_orders():
+    """With a growing as T the ordered phase is there below a temperature, and not above."""
+    surface = Landau(7, k=0.05, a0=-0.16, a1=4e-4, b=-0.12, c=0.4)
+    cold, hot = phase_diagram(surface, zigzag(), [300.0, 500.0])
+    middle = len(cold.path.eta) // 2
+    assert cold.path.eta[middle, 1] > 0.2
+    assert np.allclose(hot.path.eta[:, 1:], 0)
+    assert hot.tangents == ()
+    # the domain is narrower away from the ordering: order costs, and phases separate
+    for first, last in cold.tangents:
+        assert last - first > 1
+    assert isotherm(surface, zigzag(), 300.0).tangents == cold.tangents
+
+
+def test_branches_agree_where_the_free_energy_is_convex():
+    calculator = monte_carlo(repeat=(4, 4, 4), temperature_K=2500)
+    found = list(composition_curve(calculator, 5, rng=np.random.default_rng(1)))
+    assert [task.branch for task, _ in found] == ["biased"] * 5 + ["unbiased"] * 5
+    biased = np.array([(s.eta[0], s.mu[0]) for task, s in found if task.branch == "biased"])
+    free = np.array([(s.eta[0], s.mu[0]) for task, s in found if task.branch == "unbiased"])
+    assert (np.diff(biased, axis=0) > 0).all()
+    assert free[:, 1] == pytest.approx(np.linspace(biased[0, 1], biased[-1, 1], 5))
+    between = np.interp(free[1:-1, 1], biased[:, 1], biased[:, 0])
+    assert np.abs(free[1:-1, 0] - between).max() < 0.05
+    # only the composition is biased
+    assert all((s.ensemble.phi[1:] == 0).all() for task, s in found if task.branch == "biased")
+
+
+def test_a_point_of_a_branch_has_its_own_random_numbers():
+    one, other = monte_carlo(seed=1), monte_carlo(seed=2)
+    task = biased_tasks(one, 5)[3]
+    assert (task.branch, task.index) == ("biased", 3)
+    assert task.value == pytest.approx(4 / 6)
+    rng = np.random.default_rng(9)
+    assert task.run(one, rng).mu[0] == task.run(other, rng).mu[0]
+    assert task.run(one, rng).mu[0] != CurveTask("biased", 2, 4 / 6).run(one, rng).mu[0]

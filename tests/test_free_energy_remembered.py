@@ -1,0 +1,94 @@
+"""Networks as the fit of the loop, and what a run keeps of fits and searches."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from free_energy_cases import l1_2
+from free_energy_oracles import Landau, exact_points
+
+from ase_hal.free_energy import (
+    GlobalSampling,
+    HighError,
+    IDNNFit,
+    IDNNSearch,
+    PolynomialFit,
+    Stopping,
+    Strategy,
+    SurfaceCommittee,
+    SurrogateMC,
+    billiard_walk,
+    learn_free_energy,
+)
+from ase_hal.free_energy_run.fit_sections import FitSection
+from ase_hal.free_energy_run.remembered import RememberedFit, RememberedSearch
+
+NETWORKS = FitSection(
+    name="idnn", iterations=20, hidden=(6,), trivial_hidden=(4,), members=2, degree=4
+)
+
+
+@pytest.fixture
+def points():
+    eta = billiard_walk(l1_2().domain, 40, rng=np.random.default_rng(1))
+    return exact_points(Landau(4, x0=0.25), eta)
+
+
+class Counted:
+    """How often something was done, and about how many points."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, n_points: int) -> None:
+        self.calls.append(n_points)
+
+
+def test_a_fit_is_done_once(points, tmp_path: Path) -> None:
+    how = PolynomialFit(l1_2(), degree=4, composition_degree=3, members=2)
+    counted = Counted()
+    fit = RememberedFit(how, tmp_path, counted)
+    one, other = (fit(points, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    assert counted.calls == [40]
+    assert np.array_equal(one.members[0].coefficients, other.members[0].coefficients)
+    assert (tmp_path / "rounds" / "0000" / "surface.json").is_file()
+
+
+def test_networks_and_searches_are_done_once(points, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("optuna")
+    fit, counted = NETWORKS.build(l1_2()), Counted()
+    assert isinstance(fit, IDNNFit)
+    remembered = RememberedFit(fit, tmp_path, counted)
+    one, other = (remembered(points, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    assert isinstance(one, SurfaceCommittee)
+    assert len(one.members) == 2
+    assert np.array_equal(
+        one.chemical_potentials(points.eta), other.chemical_potentials(points.eta)
+    )
+    search = RememberedSearch(IDNNSearch(NETWORKS.idnn(l1_2()), 2, 2), tmp_path, counted)
+    first, again = (search(points, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    assert counted.calls == [40, 40]
+    assert first.fit.idnn.training == again.fit.idnn.training
+    assert first.fit.idnn.architecture == again.fit.idnn.architecture
+    assert first.committee is not None
+    assert again.committee is not None
+    assert len(again.committee.members) == 2
+
+
+def test_counts_can_be_tuned_with_a_surrogate() -> None:
+    """A surface in the place of Monte Carlo: the loop does not notice."""
+    rng = np.random.default_rng(1)
+    surrogate = SurrogateMC(Landau(4, x0=0.25), l1_2(), temperature_K=300, rng=rng, precision=1e-4)
+    criteria = [GlobalSampling(count=30), HighError(count=3, perturbation=0.05)]
+    strategy = Strategy(criteria, stopping=Stopping(rounds=2))
+    fit = PolynomialFit(l1_2(), degree=4, composition_degree=3, mixing=False)
+    runs = [
+        list(learn_free_energy({300.0: surrogate}, l1_2(), strategy, fit, rng=rng))
+        for _ in range(2)
+    ]
+    last = runs[0][-1]
+    assert [len(step.points) for step in runs[0]] == [30, 63]
+    assert not any(step.failed for step in runs[0])
+    assert np.array_equal(last.points.mu, runs[1][-1].points.mu)
+    assert last.train_error < 1.0  # the noise of mu is 2 phi times 1e-4: 1 meV for the composition

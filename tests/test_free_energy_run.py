@@ -1,0 +1,299 @@
+"""A run in a directory: from its file, interrupted, reported, shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from free_energy_cases import l1_2
+from free_energy_runs import changed, written
+from rich.console import Console
+from typer.testing import CliRunner
+
+import ase_hal.free_energy_run.run as run_module
+from ase_hal.cli import app
+from ase_hal.free_energy import PolynomialSurface, SurfaceCommittee, UmbrellaMC
+from ase_hal.free_energy_run.display import RunDisplay
+from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
+from ase_hal.free_energy_run.record import LearningRun
+from ase_hal.free_energy_run.report import write_report
+from ase_hal.free_energy_run.run import run
+from ase_hal.free_energy_run.surface_files import read_surface, write_surface
+from ase_hal.journal import Log
+
+SETS = ("points.jsonl", "test.jsonl", "curve.jsonl", "points_proposals.jsonl")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that was left alone, with its report."""
+    folder = tmp_path_factory.mktemp("finished")
+    return run(written(folder), folder / "run")
+
+
+def contents(directory: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a run has found, in an order that does not depend on who was first."""
+    return {
+        name: sorted(Log.read(directory / name), key=lambda record: json.dumps(record))
+        for name in SETS
+    }
+
+
+# --- what is there at the end ------------------------------------------------------------
+
+
+def test_everything_is_on_disk(finished: Path) -> None:
+    points = Log.read(finished / "points.jsonl")
+    events = Log.read(finished / "log.jsonl")
+    rounds = [event for event in events if event["event"] == "round"]
+    assert [event["round"] for event in rounds] == [0, 1, 2]
+    assert len(points) == rounds[-1]["n_points"]
+    assert {point["temperature_K"] for point in points} == {600.0, 800.0}
+    assert {point["criterion"] for point in points} == {
+        "global", "wells", "high_error", "committee"
+    }  # fmt: skip
+    assert set(rounds[-1]["test"]) == {"section", "lowest_path"}
+    assert events[-1]["event"] == "end"
+    assert events[-1]["finished"] == "rounds"
+    assert len(Log.read(finished / "curve.jsonl")) == 2 * 2 * 3
+    surface = read_surface(finished / "surface")
+    assert isinstance(surface, PolynomialSurface)
+    assert len(surface.members) == 2
+
+
+def test_report_has_the_figures_of_the_paper(finished: Path) -> None:
+    page = (finished / "report" / "index.html").read_text()
+    pictures = {path.stem for path in (finished / "report").glob("*.png")}
+    assert pictures == {
+        "composition_order", "criteria", "curve", "errors", "path", "phases", "two_orders"
+    }  # fmt: skip
+    assert page.count("<picture>") == len(pictures)
+    assert "Finished: the last round asked for is done." in page
+    assert "nan" not in page.split("base64")[0].lower()
+
+
+def test_report_of_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    shutil.copy(finished / "order_parameters.json", directory)
+    (directory / "log.jsonl").write_bytes((finished / "log.jsonl").read_bytes().splitlines(True)[0])
+    page = write_report(directory).read_text()
+    assert "the first round is not complete yet" in page
+    for wrong in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(ValueError, match="is not a directory|no log.jsonl"):
+            write_report(wrong)
+
+
+def test_run_again_does_nothing(finished: Path) -> None:
+    before = (finished / "points.jsonl").read_bytes()
+    seen: list[Any] = []
+    run(finished.parent / "tiny.yaml", finished, on_event=seen.append)
+    assert [event["event"] for event in seen] == ["end"]
+    assert (finished / "points.jsonl").read_bytes() == before
+
+
+def test_more_rounds_go_on_where_the_run_ended(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "write_report", lambda directory: None)
+    fewer = changed("stopping", "rounds", to=2)
+    short = run(written(tmp_path, fewer, "short.yaml"), tmp_path / "run")
+    assert len({point["round"] for point in Log.read(short / "points.jsonl")}) == 2
+    run(written(tmp_path), short)
+    assert contents(short) == contents(finished)
+    rounds = [e["round"] for e in Log.read(short / "log.jsonl") if e["event"] == "round"]
+    assert rounds == [0, 1, 2]
+    with pytest.raises(ValueError, match="a run of another file: seed differ"):
+        run(written(tmp_path, changed("seed", to=5), "other.yaml"), short)
+
+
+# --- interruptions -----------------------------------------------------------------------
+
+
+def _killed_at(number: int, file: Path, directory: Path) -> None:
+    """Run, and kill this process when it is about to put the n-th thing on the disk."""
+    done = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal done
+        done += 1
+        if done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.fsync = fsync  # type: ignore[assignment]
+    run_module.write_report = lambda directory: directory  # type: ignore[assignment]
+    run(file, directory)
+
+
+def killed_at(number: int, file: Path, directory: Path) -> bool:
+    """Whether a run that is killed so has been killed before it had ended."""
+    process = multiprocessing.get_context("fork").Process(
+        target=_killed_at, args=(number, file, directory)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+class Broken:
+    """Monte Carlo that a licence server stops after so many points."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, n_good: int) -> None:
+        self.left = n_good
+        original = UmbrellaMC._run_window
+
+        def window(calculator: UmbrellaMC, *arguments: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("no licence")
+            return original(calculator, *arguments)
+
+        monkeypatch.setattr(UmbrellaMC, "_run_window", window)
+
+
+@pytest.mark.parametrize("n_good", [0, 20])
+def test_a_broken_sampler_loses_nothing(
+    n_good: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = changed("workers", to=1)
+    del document["composition_curve"], document["test"]
+    file = written(tmp_path, document)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_report", lambda directory: None)
+        Broken(patch, n_good)
+        if n_good:
+            run(file, tmp_path / "run")
+            end = Log.read(tmp_path / "run" / "log.jsonl")[-1]
+            assert (end["finished"], end["n_points"]) == ("failures", 20)
+        else:
+            with pytest.raises(ValueError, match="none of the first 20 points succeeded: no lic"):
+                run(file, tmp_path / "run")
+    assert {r["reason"] for r in Log.read(tmp_path / "run" / "points_failed.jsonl")} == {
+        "no licence"
+    }
+    # once the licence is there again, the run goes on as if nothing had been
+    monkeypatch.setattr(run_module, "write_report", lambda directory: None)
+    run(file, tmp_path / "run")
+    assert not Log.read(tmp_path / "run" / "points_failed.jsonl")
+    mine, theirs = (
+        sorted(Log.read(d / "points.jsonl"), key=lambda r: (r["round"], r["index"]))
+        for d in (tmp_path / "run", finished)
+    )
+    assert mine == theirs
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_gives_the_same_data(finished: Path, tmp_path: Path) -> None:
+    file, directory = written(tmp_path), tmp_path / "run"
+    rng = np.random.default_rng(8)
+    kills = 0
+    while killed_at(int(rng.integers(5, 40)), file, directory):
+        kills += 1
+        if kills % 2:  # what a write that was cut short leaves behind
+            for name in ("points.jsonl", "log.jsonl"):
+                with (directory / name).open("ab") as torn:
+                    torn.write(b'{"event": "rou')
+    assert kills >= 4
+    assert contents(directory) == contents(finished)
+    for name in ("surface.npz", "rounds/0001/surface.npz"):
+        assert (directory / name).read_bytes() == (finished / name).read_bytes()
+    mine, theirs = (LearningRun.read(path) for path in (directory, finished))
+    assert [event["train"] for event in mine.rounds] == [e["train"] for e in theirs.rounds]
+    assert 4 <= mine.n_starts <= kills + 1  # some were killed before they had begun
+    assert not list(directory.glob("rounds/*/.*"))
+
+
+def test_two_runs_in_one_directory_are_refused(finished: Path) -> None:
+    from ase_hal.journal import DirectoryInUse, locked
+
+    with locked(finished), pytest.raises(DirectoryInUse, match="already running"):
+        run(finished.parent / "tiny.yaml", finished)
+
+
+# --- the command line and what it shows ---------------------------------------------------
+
+
+def test_commands(finished: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    good = runner.invoke(app, ["free-energy", "run", str(written(tmp_path)), "--check"])
+    assert good.exit_code == 0, good.output
+    assert "is all right: 4 order parameters, 4 variants, Monte Carlo of 16 sites" in good.output
+    wrong = written(tmp_path, changed("seed", to=None), "wrong.yaml")
+    bad = runner.invoke(app, ["free-energy", "run", str(wrong)])
+    assert bad.exit_code == 2
+    assert bad.output.strip() == "seed: is missing"
+    lost = runner.invoke(app, ["free-energy", "report", str(tmp_path)])
+    assert lost.exit_code == 1
+    assert "is not the directory of a run" in lost.output
+    again = runner.invoke(
+        app,
+        ["free-energy", "run", str(finished.parent / "tiny.yaml"), "--directory", str(finished)],
+    )
+    assert again.exit_code == 0, again.output
+    assert "Ended earlier: all the rounds that stopping.rounds allows are done." in again.output
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_display(terminal: bool, finished: Path) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=120)
+    points = Log.read(finished / "points.jsonl")
+    with RunDisplay(console, finished) as display:
+        display({"event": "start"})
+        display({"event": "test", "n_points": 12})
+        for event in Log.read(finished / "log.jsonl"):
+            if event["event"] != "round":
+                continue
+            number = event["round"]
+            display({"event": "proposed", "of_test": False, **event})
+            for point in (p for p in points if p["round"] == number):
+                display({"event": "point", "of_test": False, **point})
+            failed = {"round": number, "criterion": "wells", "reason": "mu is not finite"}
+            display({"event": "failed_point", "of_test": False, **failed})
+            display({"event": "fitting", "n_points": len(points)})
+            display(event)
+        display(Log.read(finished / "log.jsonl")[-1])
+    display.close()
+    shown = output.getvalue()
+    assert "point failed (round 1, wells): mu is not finite" in shown
+    assert "(10 meV)²" in shown
+    assert "committee" in shown
+    assert "report/index.html" in shown
+    assert ("\x1b[" in shown) == terminal
+    row = display.progress.rows[0]
+    assert row.n_found == sum(point["round"] == 0 for point in points)
+    assert display.progress.criteria["section"].weight is None
+
+
+# --- surfaces on disk ---------------------------------------------------------------------
+
+
+def test_surfaces_are_kept(finished: Path, tmp_path: Path) -> None:
+    surface = read_surface(finished / "surface")
+    committee = SurfaceCommittee((surface, *surface.members))
+    write_surface(committee, tmp_path / "both")
+    again = read_surface(tmp_path / "both")
+    assert isinstance(again, SurfaceCommittee)
+    eta = np.array([[0.3, 0.01, 0.02, 0.0]])
+    assert np.array_equal(
+        again.chemical_potentials(eta, 700.0), committee.chemical_potentials(eta, 700.0)
+    )
+    (tmp_path / "both1.npz").unlink()
+    with pytest.raises(ValueError, match="describes no surface"):
+        read_surface(tmp_path / "both")
+    found = read_order_parameters(finished / "order_parameters.json")
+    assert np.array_equal(found.reduce(eta), l1_2().reduce(eta))
+    assert np.allclose(found.domain.bounds, l1_2().domain.bounds)
+    with pytest.raises(ValueError, match="holds no order parameters"):
+        read_order_parameters(finished / "surface.json")
+    with pytest.raises(TypeError, match="a dict cannot be written"):
+        write_surface({}, tmp_path / "other")  # type: ignore[arg-type]

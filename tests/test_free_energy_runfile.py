@@ -1,0 +1,81 @@
+"""What is wrong with the run file of a free energy is said in one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from free_energy_runs import changed, written
+
+from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
+from ase_hal.runfile.errors import RunFileError
+
+_POINTS = [[0.25, 0, 0, 0], [0.1, 0.4, 0, 0]]
+WRONG = [
+    (("seed",), None, "seed: is missing"),
+    (("sead",), 3, "sead: unknown key, did you mean 'seed'?"),
+    (("system", "sublattice"), "Ag", "system.sublattice: no atom of Cu is on sublattice Ag"),
+    (("system", "crystal"), "gone.xyz", "system.crystal: there is no file"),
+    (("system", "ordering"), "crystal.xyz", "system.ordering: an ordering has occupied and empty"),
+    (("system", "occupied"), None, "system.ordering: an ordering has occupied and empty sites"),
+    (("system", "ordering"), None, "system.ordering: is missing"),
+    (("system", "name"), "lco", "system: give either name, or crystal"),
+    (("hamiltonian",), {"name": "model"}, "hamiltonian.name: 'model' is one of the system 'lco'"),
+    (
+        ("hamiltonian", "import"),
+        "free_energy_runs:lopsided",
+        "hamiltonian.import: the Hamiltonian does not have the symmetry of the lattice",
+    ),
+    (("hamiltonian", "import"), "free_energy_runs:infinite", "the interaction of cluster"),
+    (("hamiltonian", "import"), "free_energy_runs:text", "made a str, not a Hamiltonian"),
+    (("hamiltonian", "import"), "free_energy_runs:gone", "hamiltonian.import: module"),
+    (("hamiltonian", "parameters"), {"force": 1}, "got an unexpected keyword argument 'force'"),
+    (("hamiltonian",), {}, "hamiltonian: give one of name, import and cluster_expansion"),
+    (("monte_carlo", "temperature"), "600 eV", "'600 eV' is not a temperature (allowed: K)"),
+    (("monte_carlo", "temperature"), 600, "600 has no unit, write for example '600 K'"),
+    (("monte_carlo", "temperature"), ["0 K"], "temperatures are above 0 K"),
+    (("monte_carlo", "temperature"), ["5 K", "5 K"], "a temperature is given twice"),
+    (("monte_carlo", "stiffness", "order"), "-1 eV", "it has to be above 0"),
+    (("monte_carlo", "min_sweeps"), 400, "min_sweeps <= max_sweeps"),
+    (("fit", "hidden"), [4], "fit.hidden: does not go with 'polynomial'"),
+    (("fit", "degree"), 1, "fit.degree: should be greater than or equal to 2"),
+    (("criteria",), [], "criteria: is empty"),
+    (("criteria", 1, "name"), "valleys", "criteria[1].name: should be 'global'"),
+    (("criteria", 0, "width"), 0.1, "criteria[0].width: does not go with 'global'"),
+    (("criteria", 0, "count"), None, "criteria[0].count: is missing"),
+    (("criteria", 1, "name"), "global", "criteria[1]: 'global' is there already"),
+    (("criteria", 1, "perturbation"), -0.1, "criteria[1].perturbation: should be greater"),
+    (
+        ("criteria", 1),
+        {"name": "given", "points": _POINTS},
+        "criteria[1].points[1]: [0.1, 0.4, 0.0, 0.0] is outside the domain",
+    ),
+    (
+        ("criteria", 1),
+        {"name": "given", "points": [[0.5, 0]]},
+        "criteria[1].points[0]: 4 order parameters are needed, got 2",
+    ),
+    (("criteria",), [{"name": "high_error", "count": 2}], "all need a surface"),
+    (("test", "criteria", 0, "free"), [0, 4], "test.criteria[0].free: there are 4 order"),
+    (("novelty",), {"threshold": "r_1"}, "novelty.threshold: should be 'mean' or 'max'"),
+    (("stopping", "rounds"), 0, "stopping.rounds: should be greater than or equal to 1"),
+    (("composition_curve", "points"), 2, "composition_curve.points: should be greater"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), WRONG, ids=[says[:40] for _, _, says in WRONG])
+def test_wrong_files_end_in_one_clear_line(path, value, says, tmp_path: Path) -> None:
+    with pytest.raises(RunFileError) as caught:
+        FreeEnergyRunFile.read(written(tmp_path, changed(*path, to=value)))
+    assert len(caught.value.problems) == 1, caught.value
+    assert says in str(caught.value)
+
+
+def test_an_idnn_without_torch_is_a_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ase_hal.free_energy_run.fit_sections as sections
+
+    monkeypatch.setattr(sections, "find_spec", lambda name: None)
+    with pytest.raises(RunFileError, match=r"fit.name: an IDNN needs torch: pip install"):
+        FreeEnergyRunFile.read(written(tmp_path, changed("fit", to={"name": "idnn"})))
