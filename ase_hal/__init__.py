@@ -12,20 +12,25 @@ _HOME = {
     "ExplorationEnded": "exploration",
     "LinearCommittee": "linear_committee",
     "LinearFit": "linear_fit",
+    "NetworkCommittee": "network_committee",
+    "NetworkFit": "network_fit",
     "Prediction": "prediction",
     "Smoothness": "smoothness",
     "Step": "loop",
-    "Weights": "linear_fit",
+    "Weights": "weights",
     "label": "reference",
     "learn": "loop",
     "read_dataset": "datasets",
     "select": "selection",
+    "tune": "tuning",
 }
 __all__ = [
     "CalculatorCommittee",
     "ExplorationEnded",
     "LinearCommittee",
     "LinearFit",
+    "NetworkCommittee",
+    "NetworkFit",
     "Prediction",
     "Smoothness",
     "Step",
@@ -34,6 +39,7 @@ __all__ = [
     "learn",
     "read_dataset",
     "select",
+    "tune",
 ]
 
 if TYPE_CHECKING:
@@ -41,12 +47,16 @@ if TYPE_CHECKING:
     from ase_hal.datasets import read_dataset
     from ase_hal.exploration import ExplorationEnded
     from ase_hal.linear_committee import LinearCommittee
-    from ase_hal.linear_fit import LinearFit, Weights
+    from ase_hal.linear_fit import LinearFit
     from ase_hal.loop import Step, learn
+    from ase_hal.network_committee import NetworkCommittee
+    from ase_hal.network_fit import NetworkFit
     from ase_hal.prediction import Prediction
     from ase_hal.reference import label
     from ase_hal.selection import select
     from ase_hal.smoothness import Smoothness
+    from ase_hal.tuning import tune
+    from ase_hal.weights import Weights
 
 
 def __getattr__(name: str) -> Any:

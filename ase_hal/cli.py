@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from ase_hal.command_line import Debug, errors_in_a_line, log_to
+from ase_hal.free_energy_run.commands import app as free_energy
 
+if TYPE_CHECKING:
     from ase_hal.ace.basis import ACEBasis
     from ase_hal.runfile import RunFile
 
@@ -25,30 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Training sets for interatomic potentials that build themselves.",
 )
+app.add_typer(free_energy, name="free-energy")
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 Model = Annotated[Path, typer.Argument(help="A committee file, such as committee.json of a run.")]
-
-
-@contextmanager
-def _errors_in_a_line(debug: bool, directory: Path | None = None) -> Iterator[None]:
-    """Turn what goes wrong into a line or two and an exit code."""
-    try:
-        yield
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt:
-        again = "; run the same command to go on" if directory is not None else ""
-        typer.echo(f"interrupted{again}", err=True)
-        raise typer.Exit(130) from None
-    except Exception as error:  # the last resort of a program
-        if debug:
-            raise
-        typer.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
-        if directory is not None and (directory / "log.jsonl").is_file():
-            typer.echo(f"What happened before is in {directory / 'log.jsonl'}.", err=True)
-        typer.echo("The option --debug shows where the error comes from.", err=True)
-        raise typer.Exit(1) from None
 
 
 def _version(wanted: bool) -> None:
@@ -83,7 +61,7 @@ def run(
 ) -> None:
     """Start the run that a file describes, or go on with it where it stopped."""
     directory = directory or Path(file.stem)
-    with _errors_in_a_line(debug, directory):
+    with errors_in_a_line(debug, directory):
         from rich.console import Console
 
         from ase_hal.display import RunDisplay
@@ -99,7 +77,7 @@ def run(
             typer.echo(_summary(runfile))
             return
         console = Console()
-        _log_to(console)
+        log_to(console)
         with RunDisplay(console, directory, _most_labels(runfile)) as display:
             run_it(file, directory, on_event=display)
         display.close()
@@ -121,23 +99,13 @@ def _most_labels(runfile: RunFile) -> int | None:
     return sum(n for n in stages if n) if all(stages) else None
 
 
-def _log_to(console: Console) -> None:
-    """Show warnings of the package above the display."""
-    import logging
-
-    from rich.logging import RichHandler
-
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logging.getLogger("ase_hal").addHandler(handler)
-
-
 @app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="The directory of a run.")],
     debug: Debug = False,
 ) -> None:
     """Write figures and tables about a run, finished or not, as a web page."""
-    with _errors_in_a_line(debug):
+    with errors_in_a_line(debug):
         from ase_hal.report import write_report
 
         typer.echo(f"written: {write_report(directory)}")
@@ -170,7 +138,7 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """Fit a potential to labelled structures, without a loop."""
-    with _errors_in_a_line(debug):
+    with errors_in_a_line(debug):
         import time
 
         import numpy as np
@@ -222,7 +190,7 @@ def select(
     debug: Debug = False,
 ) -> None:
     """Choose the structures that are most worth a reference calculation."""
-    with _errors_in_a_line(debug):
+    with errors_in_a_line(debug):
         import ase.io
 
         from ase_hal import LinearCommittee
@@ -248,7 +216,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a potential for pacemaker (.yaml) and LAMMPS (.yace and its commands, .in)."""
-    with _errors_in_a_line(debug):
+    with errors_in_a_line(debug):
         from ase_hal import LinearCommittee
         from ase_hal.export import write_potential
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +14,7 @@ from scipy.linalg.blas import dsymv
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
-from ase_hal.journal import replacing, write_json
+from ase_hal.committee_file import incomplete, read_committee, write_committee
 from ase_hal.prediction import Array, Prediction
 from ase_hal.regression import Posterior
 
@@ -151,25 +147,10 @@ class LinearCommittee:
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (JSON) and, beside it, its arrays as ``.npz``; no pickle in either."""
-        path = _json_path(path)
-        arrays: dict[str, Any] = {
-            "mean": self.posterior.mean,
-            "covariance_factor": self.posterior.covariance_factor,
-            "prior_precision": self.posterior.prior_precision,
-            "members": self.members,
-        }
-        for i, table in enumerate(self.basis.tables):
-            arrays |= {f"part{i}/{name}": value for name, value in table.to_arrays().items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        blob = buffer.getvalue()
         header = {
             "format": _FORMAT,
             "version": _VERSION,
-            "arrays_sha256": hashlib.sha256(blob).hexdigest(),
-            "basis": self.basis.specification,
             "baseline": self.baseline.todict(),
-            "parts": len(self.basis.tables),
             "noise_std": self.noise_std,
             "force_scale": self.force_scale,
             "sigma": self.sigma,
@@ -179,9 +160,13 @@ class LinearCommittee:
             "iterations": self.posterior.iterations,
             "converged": self.posterior.converged,
         }
-        with replacing(path.with_suffix(".npz")) as temporary:
-            temporary.write_bytes(blob)
-        write_json(path, header)
+        arrays = {
+            "mean": self.posterior.mean,
+            "covariance_factor": self.posterior.covariance_factor,
+            "prior_precision": self.posterior.prior_precision,
+            "members": self.members,
+        }
+        write_committee(path, header, arrays, self.basis)
 
     @classmethod
     def read(cls, path: str | Path) -> LinearCommittee:
@@ -192,25 +177,8 @@ class LinearCommittee:
         ValueError
             If the file is of another kind or version, or is damaged.
         """
-        from ase_hal.ace.tables import FunctionTables
-
-        path = _json_path(path)
-        header = _read_header(path)
-        blob = path.with_suffix(".npz").read_bytes()
-        if hashlib.sha256(blob).hexdigest() != header["arrays_sha256"]:
-            raise ValueError(f"{path.with_suffix('.npz')} is damaged or belongs to another model")
+        header, arrays, basis = read_committee(path, _FORMAT, _VERSION)
         try:
-            arrays = dict(np.load(io.BytesIO(blob), allow_pickle=False))
-            tables = [
-                FunctionTables.from_arrays(
-                    {
-                        name.split("/", 1)[1]: value
-                        for name, value in arrays.items()
-                        if name.startswith(f"part{i}/")
-                    }
-                )
-                for i in range(header["parts"])
-            ]
             posterior = Posterior(
                 mean=arrays["mean"],
                 covariance_factor=arrays["covariance_factor"],
@@ -222,7 +190,7 @@ class LinearCommittee:
                 converged=header.get("converged", True),
             )
             return cls(
-                ACEBasis.from_specification(header["basis"], tables=tables),
+                basis,
                 posterior,
                 arrays["members"],
                 baseline=Baseline.fromdict(header["baseline"]),
@@ -230,26 +198,5 @@ class LinearCommittee:
                 force_scale=header["force_scale"],
                 sigma=header["sigma"],
             )
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a complete committee file: {error}") from error
-
-
-def _json_path(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix != ".json":
-        raise ValueError(f"a committee file ends in .json, got {path.name!r}")
-    return path
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a committee file: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise ValueError(f"{path} is JSON, but not a committee of ase_hal")
-    if header.get("version") != _VERSION:
-        raise ValueError(
-            f"{path} has format version {header.get('version')}; this ase_hal reads {_VERSION}"
-        )
-    return header
+        except KeyError as error:
+            raise incomplete(path, error) from error

@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.labels import labels_of
 from ase_hal.linear_committee import LinearCommittee
 from ase_hal.metrics import mean_force
 from ase_hal.prediction import Array
 from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
 from ase_hal.repulsion import ZBL
 from ase_hal.smoothness import Smoothness
+from ase_hal.weights import Weights
 
-
-@dataclass(frozen=True)
-class Weights:
-    """Factors that multiply rows of the design matrix.
-
-    Attributes
-    ----------
-    energy : float
-        w_E; an energy row is multiplied by ``w_E / sqrt(N)``, 1/eV.
-    forces : float
-        w_F; a force component is multiplied by it, Å/eV.
-    virial : float
-        w_V; a virial component is multiplied by ``w_V / sqrt(N)``, 1/eV.
-
-    Notes
-    -----
-    The weights of the loss (van der Oord et al. 2022, Eq. 18) are their squares.
-    """
-
-    energy: float = 15.0
-    forces: float = 1.0
-    virial: float = 1.0
-
-    def __post_init__(self) -> None:
-        if min(self.energy, self.forces, self.virial) < 0 or self.energy <= 0:
-            raise ValueError(f"weights are positive (forces and virial may be zero), got {self}")
+__all__ = ["LinearFit", "Weights"]
 
 
 class _Block(NamedTuple):
@@ -248,7 +223,7 @@ class LinearFit:
         for index, atoms in enumerate(dataset):
             weights = self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
             try:
-                labels = _labels(atoms)
+                labels = labels_of(atoms)
             except ValueError as error:
                 raise ValueError(f"structure {index} of the dataset: {error}") from error
             key = _key(atoms, labels, weights)
@@ -278,8 +253,9 @@ class LinearFit:
         if "forces" in labels and weights.forces > 0:
             keep = np.abs(labels["forces"]) <= self.force_bound
             forces = labels["forces"] - (0.0 if base[1] is None else base[1])
-            design.append(weights.forces * rows.forces[keep])
-            target.append(weights.forces * forces[keep])
+            factors = weights.of_forces(labels["forces"])[keep]
+            design.append(factors[:, None] * rows.forces[keep])
+            target.append(factors * forces[keep])
         if "stress" in labels and weights.virial > 0:
             virial = -atoms.cell.volume * labels["stress"]
             virial = virial - (0.0 if base[2] is None else base[2])
@@ -290,28 +266,6 @@ class LinearFit:
         targets[:, 0] = values
         targets[0, 1:] = factor * counts
         return _Block(np.concatenate(design), targets, energy - base[0], weights.energy, counts)
-
-
-def _labels(atoms: Atoms) -> dict[str, Array]:
-    """The labels a structure carries, checked."""
-    if not isinstance(atoms.calc, SinglePointCalculator):
-        raise ValueError(
-            "it has no labels; label() and read_dataset() attach them in a SinglePointCalculator"
-        )
-    results = atoms.calc.results
-    labels = {
-        name: np.asarray(results[name], dtype=float)
-        for name in ("energy", "forces", "stress")
-        if results.get(name) is not None
-    }
-    if "energy" not in labels:
-        raise ValueError(f"it has no energy, only {', '.join(labels) or 'nothing'}")
-    for name, value in labels.items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"its {name} is not finite")
-    if "stress" in labels and atoms.cell.rank < 3:
-        raise ValueError("it has a stress, but no cell with a volume")
-    return labels
 
 
 def _key(atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:

@@ -1,9 +1,9 @@
-"""Errors of a committee against labels."""
+"""Errors of a committee against labels, of a whole set and by kinds of structures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
@@ -26,6 +26,8 @@ class Errors:
         Mean absolute errors in the same units.
     n_structures : int
         Number of structures compared.
+    force_angle : float
+        Mean angle between predicted and labelled forces, degrees; see `force_angles`.
     """
 
     energy_rmse: float
@@ -33,6 +35,7 @@ class Errors:
     energy_mae: float
     forces_mae: float
     n_structures: int
+    force_angle: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Comparison:
     """Predictions beside labels, for parity plots and calibration.
 
     Energies (n,) are per atom in eV; ``energy_std`` (n,) is sigma per atom, in eV; forces are
-    components, (3 sum N,), eV/Å.
+    components, (3 sum N,), eV/Å; angles between forces, (sum N,), are in degrees.
     """
 
     energy: Array
@@ -48,6 +51,7 @@ class Comparison:
     energy_std: Array
     forces: Array
     forces_label: Array
+    angles: Array = field(default_factory=lambda: np.empty(0))
 
     def errors(self) -> Errors:
         """Condense to root-mean-square and mean absolute errors."""
@@ -60,6 +64,7 @@ class Comparison:
             energy_mae=float(np.mean(np.abs(energy))) if len(energy) else none,
             forces_mae=float(np.mean(np.abs(forces))) if len(forces) else none,
             n_structures=len(energy),
+            force_angle=_mean_angle(self.angles),
         )
 
 
@@ -77,7 +82,7 @@ def compare(
     force_bound : float
         Leave out force components whose label is larger than this, eV/Å, as the fit does.
     """
-    energy, energy_label, energy_std, forces, forces_label = [], [], [], [], []
+    energy, energy_label, energy_std, forces, forces_label, angles = [], [], [], [], [], []
     for atoms in dataset:
         prediction, results = committee.predict(atoms), atoms.calc.results
         n = len(atoms)
@@ -88,13 +93,89 @@ def compare(
             keep = np.abs(results["forces"]) <= force_bound
             forces.append(prediction.forces[keep])
             forces_label.append(results["forces"][keep])
+            angles.append(force_angles(prediction.forces, results["forces"])[keep.all(axis=1)])
     return Comparison(
         np.array(energy),
         np.array(energy_label),
         np.array(energy_std),
         np.concatenate(forces) if forces else np.empty(0),
         np.concatenate(forces_label) if forces_label else np.empty(0),
+        np.concatenate(angles) if angles else np.empty(0),
     )
+
+
+def force_angles(forces: Array, labels: Array, *, smallest: float = 1e-3) -> Array:
+    r"""Angle between predicted and labelled force of every atom (Waters & Rondinelli 2024).
+
+    .. math:: \theta_F = \cos^{-1} \frac{F \cdot F_\mathrm{label}}{|F| |F_\mathrm{label}|}
+
+    Near a saddle forces vanish, and so do their errors, whatever their directions are. The angle
+    still tells whether a search goes the right way.
+
+    Parameters
+    ----------
+    forces, labels : (N, 3) arrays
+        eV/Å.
+    smallest : float
+        Labels below this have no direction to speak of, eV/Å.
+
+    Returns
+    -------
+    (N,) array
+        Degrees, 90 on average for a guess; nan for labels that are too small.
+    """
+    if forces.shape != labels.shape:
+        raise ValueError(f"forces of shape {forces.shape} beside labels of shape {labels.shape}")
+    sizes, products = np.linalg.norm(labels, axis=1), np.sum(forces * labels, axis=1)
+    across = np.linalg.norm(np.cross(forces, labels), axis=1)  # exact for small angles, too
+    angles = np.degrees(np.arctan2(across, products))
+    angles[~forces.any(axis=1)] = 90.0
+    angles[sizes < smallest] = np.nan
+    return angles
+
+
+def structure_kind(atoms: Atoms) -> str:
+    """What a structure is by what its info says about how it came about.
+
+    The role in a saddle search (start, saddle, end), else the stage of the exploration, else the
+    scheme of an evolution, else how it was made (``hal_origin``; alloy, derived, ...), else "seed".
+    """
+    for key in ("hal_role", "hal_stage", "hal_scheme"):
+        if key in atoms.info:
+            return str(atoms.info[key])
+    return str(atoms.info.get("hal_origin", "seed")).split("(")[0].strip()
+
+
+def errors_by_kind(
+    committee: Committee,
+    dataset: Sequence[Atoms],
+    kind: Callable[[Atoms], Hashable] = structure_kind,
+    *,
+    force_bound: float = np.inf,
+) -> dict[Hashable, Errors]:
+    """Errors of every kind of structure in a labelled dataset, in the order they appear.
+
+    Parameters
+    ----------
+    committee : Committee
+    dataset : sequence of Atoms
+    kind : callable
+        What kind a structure is of: ``lambda a: "oxide" if "O" in a.symbols else "metal"``.
+    force_bound : float
+        See `compare`.
+    """
+    groups: dict[Hashable, list[Atoms]] = {}
+    for atoms in dataset:
+        groups.setdefault(kind(atoms), []).append(atoms)
+    return {
+        name: compare(committee, group, force_bound=force_bound).errors()
+        for name, group in groups.items()
+    }
+
+
+def _mean_angle(angles: Array) -> float:
+    known = angles[~np.isnan(angles)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def mean_force(dataset: Sequence[Atoms], *, bound: float = np.inf) -> float | None:

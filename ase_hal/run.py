@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 from threadpoolctl import threadpool_limits
@@ -28,6 +27,7 @@ from ase_hal.metrics import compare
 from ase_hal.past import Event, Past
 from ase_hal.reference import Failure, label
 from ase_hal.report import write_report
+from ase_hal.run_directory import adopt
 from ase_hal.runfile import RunFile
 from ase_hal.runfile.settings import FinalSection
 from ase_hal.walkers import Walkers
@@ -78,27 +78,10 @@ def run(
     # not depend on how many there are.
     with locked(directory), threadpool_limits(1):
         remove_leftovers(directory)
-        _adopt(directory, Path(file))
+        adopt(directory, Path(file), changeable=_CHANGEABLE)
         with _Run(directory, runfile, on_event or (lambda event: None)) as state:
             state.go()
     return directory
-
-
-def _adopt(directory: Path, file: Path) -> None:
-    """Keep a copy of the run file, or check that the directory's one is the same."""
-    mine, text = directory / "run.yaml", file.read_text()
-    if mine.exists() and mine.resolve() != file.resolve():
-        old, new = yaml.safe_load(mine.read_text()), yaml.safe_load(text)
-        differing = sorted(
-            key for key in {*old, *new} if old.get(key) != new.get(key) and key not in _CHANGEABLE
-        )
-        if differing:
-            raise ValueError(
-                f"{directory} holds a run of another file: {', '.join(differing)} differ. "
-                "Give the new run a directory of its own."
-            )
-    with replacing(mine) as temporary:
-        temporary.write_text(text)
 
 
 class _Run:

@@ -20,6 +20,8 @@ from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.dynamics import (
     ContourWalk,
     EvolutionExplorer,
+    EvolutionStage,
+    HALExplorer,
     MolecularDynamics,
     Pick,
     Ramp,
@@ -272,3 +274,45 @@ def test_learn_takes_it():
 def test_bad_input(make, match):
     with pytest.raises((ValueError, TypeError), match=match):
         make()
+
+
+class TestStages:
+    def test_stages_of_evolutions_follow_each_other(self):
+        atoms, committee = springs()
+        atoms.info["hal_origin"] = "by hand()"
+        ended = []
+        explore = HALExplorer(
+            [
+                EvolutionStage("relax", Relaxation(alpha=6.0, steps=20), max_labels=1),
+                EvolutionStage("walk", ContourWalk(0.05, steps=20), start="previous"),
+            ],
+            walkers=2,
+            on_trajectory=ended.append,
+        )
+        (first,) = explore(committee, dataset=[atoms], rng=np.random.default_rng(0))
+        assert first.info["hal_stage"] == "relax"
+        assert first.info["hal_origin"] == "by hand()"
+        assert first.info["hal_outcome"] == "uncertain"
+        assert len(ended) == 2
+        assert ended[0].trace.step.tolist() == list(range(ended[0].steps + 1))
+        assert ended[0].trace.score.max() * len(atoms) == pytest.approx(
+            committee.predict(first).model_std
+        )
+        found = explore(committee, dataset=[atoms, first], rng=np.random.default_rng(0))
+        assert [a.info["hal_stage"] for a in found] == ["walk", "walk"]
+        assert [a.info["hal_walker"] for a in found] == [0, 1]
+
+    def test_a_stage_ends_when_nothing_is_uncertain(self):
+        atoms, committee = springs()
+        stage = EvolutionStage("a", Relaxation(steps=3), pick=Pick(min_std=10.0), patience=3)
+        ended = []
+        explore = HALExplorer([stage], on_trajectory=ended.append)
+        assert explore(committee, dataset=[atoms], rng=np.random.default_rng(0)) == []
+        assert [t.outcome for t in ended] == ["stable"] * 3
+        assert len(ended[0].final) == len(atoms)
+
+    def test_arguments(self):
+        with pytest.raises(ValueError, match="start is 'seeds'"):
+            EvolutionStage("a", Relaxation(), start="here")
+        with pytest.raises(ValueError, match="rattle >= 0"):
+            EvolutionStage("a", Relaxation(), rattle=-1)

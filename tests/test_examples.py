@@ -15,6 +15,7 @@ from ase_hal.runfile import RunFile
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+NEEDS_TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="needs ase-hal[torch]")
 
 
 def execute(script, *arguments, folder):
@@ -52,10 +53,23 @@ def shortened(source, folder, **basis):
         ("loop_in_the_open.py", 1, ""),
         ("learn_with_your_own_parts.py", 1, "iteration 1"),
         ("stop_any_dynamics.py", 3, "uncertain structure found|relaxed without doubt"),
+        ("contour_exploration.py", 30, "certain after"),
+        ("barrier_learning.py", 3, "labels, outcome"),
+        ("unlike_committee.py", 3, "sigma"),
+        pytest.param("network_committee.py", 1, "degrees", marks=NEEDS_TORCH),
     ],
 )
 def test_scripts(script, length, says, tmp_path):
     assert re.search(says, execute(EXAMPLES / "scripts" / script, length, folder=tmp_path))
+
+
+def test_the_snippets_of_robust_sampling(tmp_path):
+    """All of them in one script, as they are read."""
+    text = (ROOT / "docs" / "robust_sampling.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) > 5
+    (tmp_path / "script.py").write_text("\n".join(blocks))
+    execute(tmp_path / "script.py", folder=tmp_path)
 
 
 def test_the_script_of_the_readme(tmp_path):

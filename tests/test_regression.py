@@ -603,3 +603,21 @@ class TestRelevance:
             automatic_relevance(factor_of(*problem(50, 9, 3)), **options)
         with pytest.raises(ValueError, match="no observations"):
             automatic_relevance(Factor.empty(3), threshold=1e3)
+
+
+def test_merging_and_scaling_factors_is_the_same_as_having_seen_all_rows():
+    rng = np.random.default_rng(8)
+    rows, targets = rng.normal(size=(700, 12)), rng.normal(size=(700, 2))
+    weights = np.repeat([1.0, 3.0], [300, 400])
+    whole = Factor.empty(12, 2).update(weights[:, None] * rows, weights[:, None] * targets)
+    first = Factor.empty(12, 2).update(rows[:300], targets[:300])
+    second = Factor.empty(12, 2).update(rows[300:], targets[300:]).scaled(3.0)
+    merged = first.merged(second)
+    assert merged.n_observations == 700
+    for combination in ([1.0, 0.0], [1.0, -2.0]):
+        mine, truth = (bayesian_ridge(f, combination=combination) for f in (merged, whole))
+        np.testing.assert_allclose(mine.mean, truth.mean, rtol=1e-10)
+        assert mine.noise_precision == pytest.approx(truth.noise_precision, rel=1e-8)
+        assert mine.log_evidence == pytest.approx(truth.log_evidence, rel=1e-10)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        first.merged(Factor.empty(11, 2))

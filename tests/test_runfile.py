@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 
 from ase_hal.ace.basis import ACEBasis, InnerCutoff, PairPart
+from ase_hal.dynamics import ContourWalk, EvolutionStage, Pick, Relaxation
 from ase_hal.dynamics.barostat import Barostat
 from ase_hal.dynamics.explorer import Stage
 from ase_hal.dynamics.moves import CellMC, SwapMC
@@ -183,6 +184,61 @@ def test_stage_in_full(tmp_path):
             max_labels=42,
         ),
     )
+
+
+def test_stages_that_are_no_dynamics(tmp_path):
+    stages = [
+        {
+            "name": "relax",
+            "relaxation": {"alpha": 2, "steps": 30, "fmax": "0.1 eV/Å", "cell": True},
+            "pick": {"max_force": "10 eV/Å", "min_distance": 0.7, "min_std": "2 meV"},
+            "rattle": "0.05 Å",
+            "max_labels": 4,
+        },
+        {
+            "name": "walk",
+            "contour": {"excess": "50 meV", "gamma": 0.5, "steps": 20, "maxstep": "0.3 Å"},
+            "start": "previous",
+            "patience": 2,
+        },
+        {"name": "plain", "relaxation": {}},
+    ]
+    explorer = read(tmp_path, edited(explore__stages=stages)).explorer()
+    assert explorer.stages == (
+        EvolutionStage(
+            "relax",
+            Relaxation(alpha=2, steps=30, fmax=0.1, cell=True),
+            pick=Pick(10, 0.7, 0.002),
+            rattle=0.05,
+            max_labels=4,
+        ),
+        EvolutionStage(
+            "walk", ContourWalk(0.05, gamma=0.5, steps=20, maxstep=0.3), start="previous",
+            patience=2,
+        ),
+        EvolutionStage("plain", Relaxation()),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stage", "lines"),
+    [
+        ({"relaxation": {}, "contour": {"excess": "1 eV"}}, [": give one of relaxation, contour"]),
+        ({"contour": {}}, [".contour.excess: is missing"]),
+        (
+            {"relaxation": {}, "temperature": "300 K", "swap": {"interval": 5}},
+            [".temperature: does not go with relaxation", ".swap: does not go with relaxation"],
+        ),
+        (
+            {"temperature": "300 K", "tau_rel": 0.1, "rattle": "0.1 Å"},
+            [".rattle: goes with relaxation or contour only"],
+        ),
+        ({}, [".temperature: is missing", ".tau_rel: is missing"]),
+    ],
+)
+def test_stages_that_mix_dynamics_and_others(tmp_path, stage, lines):
+    found = problems(tmp_path, edited(explore__stages=[{"name": "a", **stage}]))
+    assert found == tuple(f"explore.stages[0]{line}" for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from ase_hal.dynamics.contour import BiasedContourExploration, UnreachableTarget
 from ase_hal.dynamics.contour_state import ContourState
 from ase_hal.dynamics.evolution import ContourWalk, Evolution, MolecularDynamics, Relaxation
 from ase_hal.dynamics.evolution_explorer import EvolutionExplorer, Evolved, Pick
+from ase_hal.dynamics.evolution_stage import EvolutionStage
 from ase_hal.dynamics.explorer import HALExplorer, Stage, Trajectory
 from ase_hal.dynamics.langevin import HALLangevin
 from ase_hal.dynamics.moves import CellMC, Move, MoveCount, SwapMC
@@ -24,6 +25,7 @@ __all__ = [
     "ContourWalk",
     "Evolution",
     "EvolutionExplorer",
+    "EvolutionStage",
     "Evolved",
     "HALExplorer",
     "HALLangevin",

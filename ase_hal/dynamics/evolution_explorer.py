@@ -16,8 +16,10 @@ from ase_hal.committee import Committee
 from ase_hal.dynamics.contour import UnreachableTarget
 from ase_hal.dynamics.evolution import Evolution
 from ase_hal.dynamics.sanity import StructureRefused, closest_contact, refusals_named
+from ase_hal.dynamics.trace import Recorder, Trace
 from ase_hal.parallel import in_order
 from ase_hal.prediction import Prediction
+from ase_hal.structures.origin import without_notes
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +79,19 @@ class Evolved:
         Structures seen after the first.
     reason : str
         Why it ended before its steps were done; empty where it did not.
+    final : Atoms
+        Where it ended, sane or not.
+    trace : Trace
+        What happened along it, up to the first insane structure. The score is the model
+        uncertainty in eV per atom; time counts steps, and the pressure is not known.
     """
 
     found: Atoms | None
     std: float
     steps: int
     reason: str
+    final: Atoms
+    trace: Trace
 
 
 class EvolutionExplorer:
@@ -163,14 +172,12 @@ class EvolutionExplorer:
 
     def _start(self, dataset: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
         if callable(self.starts):
-            start = self.starts(rng).copy()
+            start = without_notes(self.starts(rng))
         else:
             pool = self.starts
             if pool is None:
                 pool = [a for a in dataset if not a.info.get("hal_iteration")] or dataset
-            start = pool[int(rng.integers(len(pool)))].copy()
-        kept = {"hal_origin"}
-        start.info = {k: v for k, v in start.info.items() if k in kept or not k.startswith("hal_")}
+            start = without_notes(pool[int(rng.integers(len(pool)))])
         if self.rattle > 0:
             start.set_positions(start.positions + rng.normal(0.0, self.rattle, (len(start), 3)))
         return start
@@ -184,6 +191,7 @@ def evolve(
     # A copy of the committee has no neighbour list yet, and what was asked before plays no part.
     atoms.calc = HALCalculator(copy.copy(committee))
     found, best, steps, reason, sane = None, np.nan, -1, "", False
+    recorder = Recorder()
     try:
         with refusals_named():
             for _ in evolution(atoms, rng=rng):
@@ -196,6 +204,7 @@ def evolve(
                 if distrust is None:
                     sane = True
                     std = prediction.model_std / len(atoms)
+                    recorder.append(_row(steps, atoms, prediction))
                     if not std <= best:  # best is nan at first
                         found, best = atoms.copy(), std
                         found.info |= {"hal_scheme": evolution.name, "hal_step": steps}
@@ -204,4 +213,21 @@ def evolve(
     if found is not None:
         found.arrays.pop("momenta", None)
         found.info["hal_bias"] = evolution.bias
-    return Evolved(found if best > pick.min_std else None, float(best), max(steps, 0), reason)
+    if not best > pick.min_std:  # it may be nan
+        found = None
+    final = atoms.copy()
+    return Evolved(found, float(best), max(steps, 0), reason, final, recorder.trace())
+
+
+def _row(step: int, atoms: Atoms, prediction: Prediction) -> tuple[float, ...]:
+    """A row of a trace."""
+    return (
+        step,
+        step,
+        atoms.get_temperature(),
+        np.nan,
+        atoms.calc.tau,
+        prediction.energy,
+        prediction.energy_std,
+        prediction.model_std / len(atoms),
+    )

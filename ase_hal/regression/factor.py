@@ -133,6 +133,30 @@ class Factor:
                 triangle, pending = _fold(triangle, pending), np.empty((0, len(triangle)))
         return Factor(triangle, pending, self.n_targets, self.n_observations + len(rows))
 
+    def merged(self, other: Factor) -> Factor:
+        """The factor of the observations of both.
+
+        Raises
+        ------
+        ValueError
+            Where the columns are not the same.
+        """
+        if (self.n_basis, self.n_targets) != (other.n_basis, other.n_targets):
+            raise ValueError(
+                f"factors of {self.n_basis} and {other.n_basis} functions, {self.n_targets} and "
+                f"{other.n_targets} targets cannot be merged"
+            )
+        rows = np.concatenate([self.pending, other.triangle, other.pending])
+        triangle = _fold(self.triangle, rows)
+        n_observations = self.n_observations + other.n_observations
+        return Factor(triangle, np.zeros((0, len(triangle))), self.n_targets, n_observations)
+
+    def scaled(self, weight: float) -> Factor:
+        """The factor of the observations multiplied by a weight."""
+        return Factor(
+            weight * self.triangle, weight * self.pending, self.n_targets, self.n_observations
+        )
+
     def reduced(self, combination: ArrayLike | None = None) -> Reduced:
         """The least-squares problem for the targets ``y = Y @ combination``.
 

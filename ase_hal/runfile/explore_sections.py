@@ -9,6 +9,9 @@ from ase import Atoms
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from ase_hal.dynamics.barostat import Barostat
+from ase_hal.dynamics.evolution import ContourWalk, Relaxation
+from ase_hal.dynamics.evolution_explorer import Pick
+from ase_hal.dynamics.evolution_stage import EvolutionStage
 from ase_hal.dynamics.explorer import Stage
 from ase_hal.dynamics.moves import CellMC, SwapMC
 from ase_hal.dynamics.tau import AdaptiveTau
@@ -16,7 +19,11 @@ from ase_hal.dynamics.trigger import Trigger
 from ase_hal.quantities import (
     LENGTH,
     VOLUME,
+    Displacement,
+    Energy,
     Force,
+    Length,
+    NotNegativeEnergy,
     Rate,
     Stiffness,
     Time,
@@ -29,6 +36,7 @@ from ase_hal.runfile.fields import (
     Index,
     Name,
     NotNegative,
+    Number,
     NumberOrRamp,
     Part,
     Positive,
@@ -119,15 +127,63 @@ class CellSection(Part):
         return CellMC(**options)
 
 
+class RelaxationSection(Part):
+    """``relaxation``: on E - alpha sigma."""
+
+    alpha: Number = 0.0
+    steps: Count | None = None
+    fmax: Force | None = None
+    cell: bool | None = None
+
+    def build(self) -> Relaxation:
+        return Relaxation(**self.given())
+
+
+class ContourSection(Part):
+    """``contour``: along a contour of the mean energy, towards uncertainty."""
+
+    excess: Energy
+    gamma: NotNegative | None = None
+    steps: Count | None = None
+    maxstep: Length | None = None
+
+    def build(self) -> ContourWalk:
+        return ContourWalk(**self.given())
+
+
+class PickSection(Part):
+    """``pick``: which structure of a relaxation or contour walk is labelled."""
+
+    max_force: Force | None = None
+    min_distance: NotNegative | None = None
+    min_std: NotNegativeEnergy | None = None
+
+    def build(self) -> Pick:
+        return Pick(**self.given())
+
+
+# The ways to explore, and the keys that go with them alone.
+_EVOLUTIONS = ("relaxation", "contour")
+_OF_EVOLUTIONS = ("pick", "rattle")
+_OF_DYNAMICS = (
+    "temperature", "steps", "timestep", "friction", "tau_rel", "tau", "trigger", "swap", "cell",
+    "barostat",
+)  # fmt: skip
+
+
 class StageSection(Part):
     """``explore.stages[i]``: the conditions of one part of the exploration."""
 
     name: Name
-    temperature: TemperatureOrRamp
+    relaxation: RelaxationSection | None = None
+    contour: ContourSection | None = None
+    pick: PickSection = PickSection()
+    rattle: Displacement | None = None
+    temperature: TemperatureOrRamp | None = None
     steps: Count = Stage.steps
     timestep: Time | None = None
     friction: Rate | None = None
-    tau_rel: NumberOrRamp
+    tau_rel: NumberOrRamp | None = None
     tau: TauSection = TauSection()
     trigger: TriggerSection = TriggerSection()
     swap: SwapSection | None = None
@@ -137,7 +193,45 @@ class StageSection(Part):
     patience: Count | None = None
     max_labels: Count | None = None
 
-    def build(self) -> Stage:
+    @property
+    def evolution(self) -> RelaxationSection | ContourSection | None:
+        """What takes the place of dynamics, if anything does."""
+        return self.relaxation or self.contour
+
+    @model_validator(mode="after")
+    def _accepted(self) -> StageSection:
+        given = self.model_fields_set
+        chosen = [key for key in _EVOLUTIONS if key in given]
+        if len(chosen) > 1:
+            raise ValueError(f"give one of {', '.join(chosen)}")
+        if chosen:
+            wrong = [key for key in _OF_DYNAMICS if key in given]
+            Problems.raise_any([((key,), f"does not go with {chosen[0]}") for key in wrong])
+        else:
+            missing = [key for key in ("temperature", "tau_rel") if getattr(self, key) is None]
+            wrong = [key for key in _OF_EVOLUTIONS if key in given]
+            ways = " or ".join(_EVOLUTIONS)
+            Problems.raise_any(
+                [
+                    *(((key,), "is missing") for key in missing),
+                    *(((key,), f"goes with {ways} only") for key in wrong),
+                ]
+            )
+        self.build()
+        return self
+
+    def build(self) -> Stage | EvolutionStage:
+        common = self.given("start", "patience", "max_labels")
+        if self.evolution is not None:
+            return EvolutionStage(
+                self.name,
+                self.evolution.build(),
+                pick=self.pick.build(),
+                **self.given("rattle"),
+                **common,
+            )
+        if self.temperature is None or self.tau_rel is None:
+            raise ValueError("temperature and tau_rel are missing")
         parts = dict(self.parts())
         return Stage(
             name=self.name,
@@ -146,11 +240,14 @@ class StageSection(Part):
             trigger=parts["trigger"],
             barostat=parts.get("barostat"),
             moves=tuple(parts[key] for key in ("swap", "cell") if key in parts),
-            **self.given("steps", "timestep", "friction", "start", "patience", "max_labels"),
+            **self.given("steps", "timestep", "friction"),
+            **common,
         )
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """The parts that may refuse a structure, with their keys."""
+        if self.evolution is not None:
+            return
         yield "trigger", self.trigger.build()
         if self.swap is not None:
             yield "swap", self.swap.build()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ase_hal.ace.basis import ACEBasis, InnerCutoff, PairPart
-from ase_hal.linear_fit import LinearFit, Weights
+from ase_hal.linear_fit import LinearFit
 from ase_hal.quantities import Energy, Force, Length
 from ase_hal.repulsion import ZBL
 from ase_hal.runfile.errors import Problems
@@ -23,6 +23,7 @@ from ase_hal.runfile.fields import (
     Symbol,
 )
 from ase_hal.smoothness import Smoothness
+from ase_hal.weights import Weights
 
 # The ways to choose the functions, each by the keys it takes.
 _CHOICES = {
@@ -106,6 +107,7 @@ class WeightsSection(Section):
     energy: Positive = Weights.energy
     forces: NotNegative = Weights.forces
     virial: NotNegative = Weights.virial
+    force_floor: Force | None = None
 
 
 class RepulsionSection(Part):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +13,9 @@ from pydantic import Field, model_validator
 
 from ase_hal.named_references import named_calculator
 from ase_hal.quantities import Duration
-from ase_hal.runfile.errors import Problem, Problems, one_line
+from ase_hal.runfile.errors import Problem, Problems, reason_of
 from ase_hal.runfile.fields import Section
+from ase_hal.runfile.importing import import_function
 
 
 class ReferenceSection(Section):
@@ -53,15 +51,7 @@ class ReferenceSection(Section):
         parameters = {key: _resolved(value, directory) for key, value in self.parameters.items()}
         if self.import_ is None:
             return partial(named_calculator, str(self.name), **parameters)
-        if str(directory) not in sys.path:
-            sys.path.append(str(directory))
-        module, _, name = self.import_.partition(":")
-        try:
-            factory = getattr(importlib.import_module(module), name)
-            inspect.signature(factory).bind(**parameters)
-        except Exception as error:  # whatever a module of somebody else's raises
-            raise Problems([(("import",), _reason(error))]) from error
-        return partial(factory, **parameters)
+        return partial(import_function(self.import_, directory, **parameters), **parameters)
 
     def check(self, directory: Path, elements: Sequence[str]) -> None:
         """Raise `Problems` where there is no such reference, or it does not know an element.
@@ -74,7 +64,7 @@ class ReferenceSection(Section):
         try:
             known = _elements_of(factory())
         except (ValueError, ImportError, OSError) as error:
-            raise Problems([(("name",), _reason(error))]) from error
+            raise Problems([(("name",), reason_of(error))]) from error
         unknown: list[Problem] = [
             (("name",), f"{self.name} does not know {element}, only {', '.join(sorted(known))}")
             for element in elements
@@ -98,7 +88,3 @@ def _resolved(value: Any, directory: Path) -> Any:
     if isinstance(value, str) and value.startswith(("./", "../")):
         return str((directory / value).resolve())
     return value
-
-
-def _reason(error: Exception) -> str:
-    return one_line(error) or type(error).__name__

@@ -9,7 +9,14 @@ from ase_hal.structures.decorations import (
     decorations,
 )
 from ase_hal.structures.derived import METALS, OXIDES, Derivation, derive
-from ase_hal.structures.hops import interstitial_hop, vacancy_hop
+from ase_hal.structures.hops import (
+    chain_shape,
+    coupled_vacancy_hop,
+    hop_along,
+    interstitial_hop,
+    vacancy_chains,
+    vacancy_hop,
+)
 from ase_hal.structures.influence import Influence, sphere_of_influence
 from ase_hal.structures.random_cells import random_structure
 from ase_hal.structures.strain import deformed, random_deformation, random_strain, random_supercell
@@ -22,10 +29,13 @@ __all__ = [
     "Path",
     "bcc_interstitial_path",
     "bcc_vacancy_path",
+    "chain_shape",
     "count_decorations",
+    "coupled_vacancy_hop",
     "decorations",
     "deformed",
     "derive",
+    "hop_along",
     "interstitial_hop",
     "random_alloy",
     "random_composition",
@@ -34,5 +44,6 @@ __all__ = [
     "random_structure",
     "random_supercell",
     "sphere_of_influence",
+    "vacancy_chains",
     "vacancy_hop",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from ase import Atom, Atoms
 from ase.data import atomic_numbers
@@ -11,6 +13,9 @@ from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.structures.alloys import OCTAHEDRA
 from ase_hal.structures.origin import record
+
+# Strain splits the nearest shell by up to a tenth or so; the next one of bcc is 15 % away.
+_SHELL = 1.07
 
 
 def vacancy_hop(atoms: Atoms, *, rng: np.random.Generator) -> tuple[Atoms, Atoms]:
@@ -27,24 +32,124 @@ def vacancy_hop(atoms: Atoms, *, rng: np.random.Generator) -> tuple[Atoms, Atoms
     initial, final : ase.Atoms
         The same atoms in the same order, before and after.
     """
+    return coupled_vacancy_hop(atoms, hops=1, rng=rng)
+
+
+def coupled_vacancy_hop(
+    atoms: Atoms, *, rng: np.random.Generator, hops: int = 2
+) -> tuple[Atoms, Atoms]:
+    """Take out a random atom and let a random chain of neighbours move up, all at once.
+
+    The first atom of the chain goes into the vacancy, the second into the place of the first,
+    and so on, as happens in complex alloys (Waters & Rondinelli 2024).
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A crystal or alloy on its lattice; strain it before.
+    rng : numpy.random.Generator
+    hops : int
+        Length of the chain.
+
+    Returns
+    -------
+    initial, final : ase.Atoms
+        The same atoms in the same order, before and after.
+    """
     check_generator(rng)
-    if len(atoms) < 2:
-        raise ValueError(f"a hop into a vacancy takes two atoms, got {len(atoms)}")
-    vacancy = int(rng.integers(len(atoms)))
-    vectors, distances = find_mic(atoms.positions - atoms.positions[vacancy], atoms.cell, atoms.pbc)
-    distances[vacancy] = np.inf
-    # Strain splits the nearest shell by up to a tenth or so; the next one of bcc is 15 % away.
-    hopper = int(rng.choice(np.flatnonzero(distances < 1.07 * distances.min())))
-    initial = atoms.copy()
-    final = atoms.copy()
+    vacancy = int(rng.integers(len(atoms))) if len(atoms) else 0
+    chains = list(vacancy_chains(atoms, vacancy, hops=hops))
+    if not chains:
+        raise ValueError(f"{len(atoms)} atoms have no chain of {hops} hops into a vacancy")
+    return hop_along(atoms, vacancy, chains[int(rng.integers(len(chains)))])
+
+
+def vacancy_chains(atoms: Atoms, vacancy: int, *, hops: int = 2) -> Iterator[tuple[int, ...]]:
+    """All chains of atoms that can move up into a vacancy.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A crystal or alloy on its lattice, perhaps strained, with an atom where the vacancy will be.
+    vacancy : int
+        Index of that atom.
+    hops : int
+        Length of the chains. In bcc there are 8, 56 and 392 of one, two and three atoms,
+        in a cell large enough.
+
+    Yields
+    ------
+    tuple of int
+        Indices of different atoms, each a nearest neighbour of the one before, the first one of
+        the vacancy.
+    """
+    if hops < 1:
+        raise ValueError(f"hops is at least 1, got {hops}")
+    if not 0 <= vacancy < len(atoms):
+        raise ValueError(f"vacancy is an index into {len(atoms)} atoms, got {vacancy}")
+
+    def extend(chain: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(chain) == hops + 1:
+            yield chain[1:]
+            return
+        for neighbour in _nearest(atoms, chain[-1]):
+            if neighbour not in chain:
+                yield from extend((*chain, neighbour))
+
+    yield from extend((vacancy,))
+
+
+def chain_shape(atoms: Atoms, vacancy: int, chain: Sequence[int]) -> tuple[float, ...]:
+    """Distances between all sites of a chain, the vacancy first, in units of the first hop.
+
+    Chains with the same shape are equivalent on the empty lattice, which tells the kinds of
+    coupled hops from each other: three of two hops in bcc, four in fcc.
+    """
+    positions = _chain_positions(atoms, vacancy, chain)
+    pairs = np.array(
+        [np.linalg.norm(a - b) for i, a in enumerate(positions) for b in positions[:i]]
+    )
+    return tuple((pairs / pairs[0]).round(3).tolist())
+
+
+def hop_along(atoms: Atoms, vacancy: int, chain: Sequence[int]) -> tuple[Atoms, Atoms]:
+    """The structures before and after a chain of atoms moved up into a vacancy.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        With an atom where the vacancy will be.
+    vacancy : int
+        Index of that atom.
+    chain : sequence of int
+        As from `vacancy_chains`.
+    """
+    places = _chain_positions(atoms, vacancy, chain)
+    initial, final = atoms.copy(), atoms.copy()
     final.set_constraint()
-    final.positions[hopper] = atoms.positions[hopper] - vectors[hopper]
+    for index, place, goal in zip(chain, places[1:], places[:-1], strict=True):
+        final.positions[index] = atoms.positions[index] + goal - place
     final.set_constraint(atoms.constraints)
-    hops = f"{atoms.symbols[hopper]} to {atoms.symbols[vacancy]}"
+    words = " ".join(atoms.symbols[index] for index in chain)
     for structure in (initial, final):
         del structure[vacancy]
-        record(structure, "vacancy_hop", hop=hops)
+        record(structure, "vacancy_hop", hop=f"{words} to {atoms.symbols[vacancy]}")
     return initial, final
+
+
+def _nearest(atoms: Atoms, index: int) -> list[int]:
+    """Nearest neighbours of an atom."""
+    _, distances = find_mic(atoms.positions - atoms.positions[index], atoms.cell, atoms.pbc)
+    distances[index] = np.inf
+    shortest = distances.min(initial=np.inf)
+    return np.flatnonzero(distances < _SHELL * shortest).tolist() if shortest < np.inf else []
+
+
+def _chain_positions(atoms: Atoms, vacancy: int, chain: Sequence[int]) -> Array:
+    """Sites of a chain, every one at its image next to the one before, (1 + hops, 3)."""
+    sites = [vacancy, *chain]
+    vectors, _ = find_mic(np.diff(atoms.positions[sites], axis=0), atoms.cell, atoms.pbc)
+    return np.cumsum([atoms.positions[vacancy], *vectors], axis=0)
 
 
 def interstitial_hop(

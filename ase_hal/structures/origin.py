@@ -16,6 +16,14 @@ def record(atoms: Atoms, how: str, **values: Any) -> None:
     atoms.info["hal_origin"] = f"{before} | {step}" if before else step
 
 
+def without_notes(atoms: Atoms) -> Atoms:
+    """A copy without what explorers noted about it; how it was made stays."""
+    copy = atoms.copy()
+    kept = {"hal_origin"}
+    copy.info = {k: v for k, v in atoms.info.items() if k in kept or not k.startswith("hal_")}
+    return copy
+
+
 def _word(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4g}"
