@@ -63,7 +63,7 @@ def test_volume(cell):
 
 
 def test_guards_say_what_is_wrong():
-    atoms, trigger = bulk("Al", cubic=True), Trigger()
+    atoms, trigger = bulk("Al", cubic=True) * 2, Trigger()
     sane = {"temperature_K": 900.0, "target_K": 300.0, "volume": 66.0, "initial_volume": 66.0}
     assert trigger.distrust(atoms, **sane) is None
     reason = trigger.distrust(atoms, **{**sane, "temperature_K": 1501.0})

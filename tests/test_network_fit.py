@@ -21,6 +21,7 @@ from ase_hal.dynamics import EvolutionExplorer, Relaxation
 from ase_hal.metrics import compare
 from ase_hal.network_fit import Training
 from ase_hal.network_samples import inputs_and_jacobian
+from ase_hal.network_training import _Adam
 from ase_hal.networks import Components, columns_of, energies_and_slopes
 from ase_hal.repulsion import ZBL
 from ase_hal.uncertainty import relative_force_error
@@ -122,6 +123,20 @@ def test_members_agree_with_mean_and_sigma(atoms):
 
 
 class TestTraining:
+    def test_adam_is_that_of_torch(self):
+        import torch
+
+        ours = torch.linspace(-1, 1, 6).reshape(3, 2).requires_grad_()
+        theirs = ours.detach().clone().requires_grad_()
+        adam, reference = _Adam(torch, [ours]), torch.optim.Adam([theirs], lr=1e-2)
+        for _ in range(50):
+            (ours**4).sum().backward()
+            adam.step(1e-2)
+            reference.zero_grad()
+            (theirs**4).sum().backward()
+            reference.step()
+        assert ours.detach().numpy() == pytest.approx(theirs.detach().numpy(), abs=1e-6)
+
     def test_it_beats_a_constant_and_knows_where_it_is_wrong(self):
         held_out = al_cu_dataset()[30:]
         comparison = compare(committee(), held_out)

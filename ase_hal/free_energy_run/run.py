@@ -78,7 +78,8 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     # Windows fill the processors, and sums of linear algebra do not depend on how many there are.
     with locked(directory), threadpool_limits(1):
-        remove_leftovers(directory)
+        for folder in (directory, *directory.glob("rounds/*")):
+            remove_leftovers(folder)
         adopt(directory, Path(file), changeable=_CHANGEABLE)
         with _Run(directory, runfile, on_event or (lambda event: None)) as state:
             state.go()
