@@ -11,7 +11,7 @@ from ase import Atoms
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline, least_squares_one_body
-from ase_hal.labels import labels_of
+from ase_hal.labels import VANISHING_FORCE, labels_of
 from ase_hal.linear_committee import LinearCommittee
 from ase_hal.metrics import mean_force
 from ase_hal.prediction import Array
@@ -23,11 +23,19 @@ from ase_hal.weights import Weights
 __all__ = ["LinearFit", "Weights"]
 
 
-class _Block(NamedTuple):
+_KEPT = 2**30  # bytes of rows that are remembered beside the triangular factor
+
+
+class _Rows(NamedTuple):
     """Weighted rows of one structure; the targets are labels, then one column an element."""
 
-    rows: Array
+    design: Array
     targets: Array
+
+
+class _Summary(NamedTuple):
+    """What the one-body energies and sigma need of a structure."""
+
     energy: float
     energy_weight: float
     counts: Array
@@ -37,7 +45,7 @@ class _Data(NamedTuple):
     """What a fit takes from its dataset beside the triangular factor."""
 
     one_body: Mapping[str, float]
-    combination: Array  # of the targets, see `_Block`
+    combination: Array  # of the targets, see `_Rows`
     noise: float  # variance of the energy of one atom, in units of 1 / lambda
     force_scale: float
 
@@ -54,7 +62,9 @@ class LinearFit:
     weights : Weights or callable
         Row factors; a callable is asked for those of each structure.
     one_body : mapping of str to float, optional
-        Energies of isolated atoms, eV. By default they are fitted by least squares.
+        Energies of isolated atoms, eV. By default they are fitted by least squares, which gives
+        mean energies of atoms in the dataset. They count as exactly known: without those of real
+        isolated atoms, sigma is blind to atoms that leave all others.
     repulsion : ZBL, optional
         Short-range baseline, subtracted from the labels and added back in predictions.
     force_bound : float
@@ -72,8 +82,12 @@ class LinearFit:
 
     Notes
     -----
-    A fit remembers the rows of every structure it has seen, so that a dataset that grew costs
-    only the new ones. It draws nothing at random but the members.
+    A fit remembers what it has seen, so that a dataset that grew costs only the new structures:
+    a triangular factor of 8 n^2 bytes, and for datasets whose order changes up to 1 GiB of rows
+    (40,000 rows of 1,000 functions are 0.3 GiB). It draws nothing at random but the members.
+
+    Rows that vanish by symmetry (forces in a perfect crystal) are left out. They fit exactly
+    whatever the potential is; counted as observations, they would make it far too sure of itself.
 
     Examples
     --------
@@ -111,7 +125,8 @@ class LinearFit:
         self.smoothness = smoothness
         self.label_noise = label_noise
         self.relevance_threshold = relevance_threshold
-        self._blocks: dict[str, _Block] = {}
+        self._summaries: dict[str, _Summary] = {}
+        self._rows: dict[str, _Rows] = {}
         self._factor = Factor.empty(basis.size, 1 + len(basis.elements))
         self._factored: list[str] = []
 
@@ -170,18 +185,18 @@ class LinearFit:
             yield threshold, self._committee(data, posterior, rng=rng)
 
     def _prepare(self, dataset: Sequence[Atoms]) -> _Data:
-        blocks = self._remember(dataset)
+        known = self._remember(dataset)
         one_body = self.one_body or least_squares_one_body(
             self.basis.elements,
-            np.array([block.counts for block in blocks]),
-            np.array([block.energy for block in blocks]),
+            np.array([summary.counts for summary in known]),
+            np.array([summary.energy for summary in known]),
         )
         # Targets are linear in the one-body energies, so a change of them refits from the
         # same triangular factor.
         combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
         # sigma of a new structure takes the noise of an average label.
-        noise = np.mean([1.0 / block.energy_weight**2 for block in blocks])
-        scale = mean_force(dataset, bound=self.force_bound) or 0.0
+        noise = np.mean([1.0 / summary.energy_weight**2 for summary in known])
+        scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
         return _Data(one_body, combination, float(noise), scale)
 
     def _committee(
@@ -215,33 +230,51 @@ class LinearFit:
             return bayesian_ridge(self._factor, **prior)
         return automatic_relevance(self._factor, threshold=threshold, start=start, **prior)
 
-    def _remember(self, dataset: Sequence[Atoms]) -> list[_Block]:
-        """Rows of the dataset, and the factor brought up to date with them."""
+    def _remember(self, dataset: Sequence[Atoms]) -> list[_Summary]:
+        """What is needed of each structure, and the factor brought up to date with all."""
         if not len(dataset):
             raise ValueError("the dataset is empty: nothing to fit")
-        keys = []
-        for index, atoms in enumerate(dataset):
-            weights = self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
-            try:
-                labels = labels_of(atoms)
-            except ValueError as error:
-                raise ValueError(f"structure {index} of the dataset: {error}") from error
-            key = _key(atoms, labels, weights)
-            if key not in self._blocks:
-                self._blocks[key] = self._block(atoms, labels, weights)
-            keys.append(key)
-        known = len(self._factored)
+        given = [self._given(index, atoms) for index, atoms in enumerate(dataset)]
+        keys = [self._key(atoms, *item) for atoms, item in zip(dataset, given, strict=True)]
+        factor, known = self._factor, len(self._factored)
         if keys[:known] != self._factored:
-            self._factor, known = Factor.empty(self.basis.size, 1 + len(self.basis.elements)), 0
-        if new := [self._blocks[key] for key in keys[known:]]:
-            self._factor = self._factor.update(
-                np.concatenate([block.rows for block in new]),
-                np.concatenate([block.targets for block in new]),
-            )
-        self._factored = keys
-        return [self._blocks[key] for key in keys]
+            factor, known = Factor.empty(self.basis.size, 1 + len(self.basis.elements)), 0
+        for key, atoms, item in list(zip(keys, dataset, given, strict=True))[known:]:
+            factor = factor.update(*self._rows_of(key, atoms, *item))
+        self._factor, self._factored = factor, keys
+        return [self._summaries[key] for key in keys]
 
-    def _block(self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> _Block:
+    def _given(self, index: int, atoms: Atoms) -> tuple[Mapping[str, Array], Weights]:
+        try:
+            labels = labels_of(atoms)
+        except ValueError as error:
+            raise ValueError(f"structure {index} of the dataset: {error}") from error
+        return labels, self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+
+    def _key(self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((weights, self.force_bound, self.repulsion, [*labels])).encode())
+        given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values())
+        for value in given:
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+    def _rows_of(
+        self, key: str, atoms: Atoms, labels: Mapping[str, Array], weights: Weights
+    ) -> _Rows:
+        if key in self._rows:
+            return self._rows[key]
+        design, targets, self._summaries[key] = self._observe(atoms, labels, weights)
+        kept = informative(design, targets[:, 0])
+        rows = _Rows(design[kept], targets[kept])
+        remembered = sum(known.design.nbytes for known in self._rows.values())
+        if remembered + rows.design.nbytes <= _KEPT:
+            self._rows[key] = rows
+        return rows
+
+    def _observe(
+        self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights
+    ) -> tuple[Array, Array, _Summary]:
         rows = self.basis.rows(atoms)
         n = len(atoms)
         energy = float(labels["energy"])
@@ -265,11 +298,17 @@ class LinearFit:
         targets = np.zeros((len(values), 1 + len(counts)))
         targets[:, 0] = values
         targets[0, 1:] = factor * counts
-        return _Block(np.concatenate(design), targets, energy - base[0], weights.energy, counts)
+        summary = _Summary(energy - base[0], weights.energy, counts)
+        return np.concatenate(design), targets, summary
 
 
-def _key(atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
-    digest = hashlib.blake2b(repr(weights).encode(), digest_size=16)
-    for value in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values()):
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest() + ",".join(labels)
+def informative(design: Array, labels: Array) -> Array:
+    """Which rows of one structure say something about the coefficients, (k,) of bool.
+
+    All but those that vanish by symmetry together with their labels, against the first row, that
+    of the energy. Where the label does not vanish, it tells of noise.
+    """
+    sizes = np.abs(design).max(axis=1)
+    vanishing = (sizes <= 1e-6 * sizes[0]) & (np.abs(labels) <= VANISHING_FORCE)
+    vanishing[0] = False
+    return np.asarray(~vanishing)

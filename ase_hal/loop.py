@@ -15,6 +15,7 @@ from ase_hal.exploration import ExplorationEnded
 from ase_hal.randomness import stream
 from ase_hal.reference import Failure, label
 from ase_hal.selection import select
+from ase_hal.structures.origin import without_notes
 
 
 class Fit(Protocol):
@@ -137,7 +138,7 @@ def learn(
     budget = _Budget(n_select, max_labels, max_iterations)
     if not len(seeds):
         raise ValueError("learn() needs at least one starting structure")
-    dataset, failures = _labelled_seeds(seeds, reference, label)
+    dataset, failures = _labelled_seeds(seeds, reference, label, first_iteration)
     if not dataset:
         reasons = "; ".join(failure.reason for failure in failures[:3])
         raise ValueError(f"none of the {len(seeds)} seeds could be labelled: {reasons}")
@@ -227,7 +228,7 @@ def is_labelled(atoms: Atoms) -> bool:
 
 
 def _labelled_seeds(
-    seeds: Sequence[Atoms], reference: Any, label: Labeller
+    seeds: Sequence[Atoms], reference: Any, label: Labeller, first: int
 ) -> tuple[list[Atoms], list[Failure]]:
     failures: list[Failure] = []
     missing = [
@@ -236,7 +237,16 @@ def _labelled_seeds(
         if not is_labelled(atoms)
     ]
     fresh = label(missing, reference, on_failure=failures.append) if missing else []
-    return [atoms for atoms in seeds if is_labelled(atoms)] + fresh, failures
+    return [_own(atoms, first) for atoms in seeds if is_labelled(atoms)] + fresh, failures
+
+
+def _own(seed: Atoms, first_iteration: int) -> Atoms:
+    """A seed as it is where this loop has found it; what another has noted says nothing here."""
+    if 0 <= seed.info.get("hal_iteration", 0) < first_iteration:
+        return seed
+    copy = without_notes(seed)
+    copy.calc = seed.calc
+    return copy
 
 
 def _fruitless(dataset: Sequence[Atoms], iteration: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.committee import Committee
+from ase_hal.labels import VANISHING_FORCE
 from ase_hal.prediction import Array
 
 
@@ -181,7 +182,8 @@ def _mean_angle(angles: Array) -> float:
 def mean_force(dataset: Sequence[Atoms], *, bound: float = np.inf) -> float | None:
     """Mean norm of the labelled forces, eV/Å; None where there are none.
 
-    Forces with a component larger than the bound (eV/Å) do not count.
+    Forces with a component larger than the bound (eV/Å) do not count, nor do those that vanish by
+    symmetry: what is a typical force should not depend on how many perfect crystals there are.
     """
     forces = [
         np.asarray(atoms.calc.results["forces"])
@@ -190,4 +192,5 @@ def mean_force(dataset: Sequence[Atoms], *, bound: float = np.inf) -> float | No
     ]
     counted = [f[(np.abs(f) <= bound).all(axis=1)] for f in forces]
     norms = np.linalg.norm(np.concatenate([*counted, np.empty((0, 3))]), axis=1)
+    norms = norms[norms > VANISHING_FORCE]
     return float(norms.mean()) if len(norms) else None

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.ace.evaluator import Evaluator
 from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.labels import VANISHING_FORCE
 from ase_hal.metrics import mean_force
 from ase_hal.network_committee import NetworkCommittee
 from ase_hal.network_samples import Labelled, Sample, labelled, sample
@@ -168,7 +169,7 @@ class NetworkFit:
             for i, (e, c) in enumerate(components.items())
         }
         baseline = Baseline(dict(one_body), self.repulsion)
-        force_scale = mean_force(dataset, bound=self.force_bound) or 0.0
+        force_scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
         committee = NetworkCommittee(
             self.basis, networks, baseline=baseline, noise_std=0.0, force_scale=force_scale
         )

@@ -25,6 +25,8 @@ class Past:
         Seconds that each reference calculation took, by iteration and index.
     end : dict or None
         The last event, if nothing is left to do.
+    ended : bool
+        Whether the run has ever come to an end, as it has where its budget was raised since.
     """
 
     sessions: int
@@ -32,6 +34,7 @@ class Past:
     seconds: float
     label_seconds: Mapping[tuple[int, int], float]
     end: Event | None
+    ended: bool
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> Past:
@@ -47,6 +50,7 @@ class Past:
                 if e["event"] in labels and "seconds" in e
             },
             end=events[-1] if events and events[-1]["event"] == "end" else None,
+            ended=any(event["event"] == "end" for event in events),
         )
 
 

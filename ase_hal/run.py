@@ -30,6 +30,7 @@ from ase_hal.report import write_report
 from ase_hal.run_directory import adopt
 from ase_hal.runfile import RunFile
 from ase_hal.runfile.settings import FinalSection
+from ase_hal.structures.origin import without_notes
 from ase_hal.walkers import Walkers
 
 # Structures of the test set carry this iteration, seeds carry 0.
@@ -124,7 +125,7 @@ class _Run:
 
     def go(self) -> None:
         """Learn, then make the test set, the final fits, the potential and the report."""
-        if self.past.end is not None:
+        if self.past.end is not None and not self._may_go_on(self.past.end):
             self.on_event(self.past.end)
         else:
             first = self.past.iterations + 1
@@ -133,7 +134,16 @@ class _Run:
             dataset = self._learn(first)
             test = self._test_set(dataset)
             self._finish(dataset, test)
-        write_report(self.directory)
+        if _age(self.log.path) <= _age(self.directory / "report" / "index.html"):
+            write_report(self.directory)
+
+    def _may_go_on(self, end: Event) -> bool:
+        """Whether a run that was ended by its budget has a larger one now."""
+        loop = self.runfile.loop
+        if end["finished"] == "labels":
+            added = sum(int(atoms.info["hal_iteration"]) > 0 for atoms in self.dataset)
+            return loop.max_labels is None or added < loop.max_labels
+        return end["finished"] == "iterations" and self.past.iterations < loop.max_iterations
 
     def _learn(self, first: int) -> list[Atoms]:
         explorer = self.runfile.explorer(executor=self.walkers, on_trajectory=self._trajectory)
@@ -329,6 +339,8 @@ class _Run:
 
     def _test_set(self, dataset: Sequence[Atoms]) -> list[Atoms]:
         """Structures of a file, and found by going on exploring; never trained on."""
+        if self.past.ended:  # once before, with a smaller budget
+            return list(self.test)
         per_stage = self.runfile.test_per_stage
         explorer = self.runfile.explorer()
         self.iteration = _TEST
@@ -403,10 +415,9 @@ class _Run:
 
 
 def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = False) -> Atoms:
-    copy = atoms.copy()
+    # What another run has noted about its structures says nothing in this one.
+    copy = without_notes(atoms) if iteration == 0 else atoms.copy()
     copy.calc = atoms.calc if keep_labels else None
-    if iteration == 0:  # what another run has noted about its structures says nothing in this one
-        copy.info = {key: v for key, v in copy.info.items() if not key.startswith("hal_")}
     copy.info |= {"hal_iteration": iteration, "hal_index": index}
     return copy
 
@@ -414,6 +425,11 @@ def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = Fal
 def _key(atoms: Atoms) -> tuple[int, int]:
     """What tells a structure from all others of its run."""
     return int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"])
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; infinite if there is none."""
+    return time.time() - path.stat().st_mtime if path.exists() else np.inf
 
 
 def _shortest_distance(atoms: Atoms, cutoff: float) -> float:

@@ -43,9 +43,13 @@ class Smoothness:
             )
 
     def scale(self, basis: ACEBasis) -> Array:
-        """Relative standard deviations of the coefficients of a basis, (n,)."""
+        """Relative standard deviations of the coefficients of a basis, (n,).
+
+        Their geometric mean is 1, so that precisions, and with them the thresholds of automatic
+        relevance determination, mean the same with and without a smoothness prior.
+        """
         functions = basis.functions
         degree = np.array([sum(f.ns) + self.angular_weight * sum(f.ls) for f in functions])
         rank = np.array([f.rank for f in functions])
-        scale = degree**-self.degree * self.order ** -(rank - 1.0)
-        return np.asarray(scale, dtype=float)
+        log_scale = -self.degree * np.log(degree) - (rank - 1.0) * np.log(self.order)
+        return np.asarray(np.exp(log_scale - log_scale.mean()), dtype=float)

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import least_squares_one_body
 from ase_hal.labels import labels_of
-from ase_hal.linear_fit import LinearFit
+from ase_hal.linear_fit import LinearFit, informative
 from ase_hal.prediction import Array
 from ase_hal.regression import Factor, bayesian_ridge
 from ase_hal.smoothness import Smoothness
@@ -190,10 +190,10 @@ def _observe(structures: Sequence[Atoms], basis: ACEBasis) -> _Part:
         sizes.append(len(atoms))
         energy_rows.append(rows.energy / root)
         energy_targets.append(np.array([float(labels["energy"]), *counts]) / root)
-        force_rows.append(rows.forces.reshape(-1, basis.size))
-        target = np.zeros((3 * len(atoms), 1 + len(counts)))
-        target[:, 0] = labels["forces"].ravel()
-        force_targets.append(target)
+        design, target = rows.forces.reshape(-1, basis.size), labels["forces"].ravel()
+        said = informative(np.vstack([rows.energy, design]), np.append(0.0, target))[1:]
+        force_rows.append(design[said])
+        force_targets.append(np.outer(target[said], np.eye(1 + len(counts))[0]))
     return _Part(
         np.array(sizes), np.array(energy_rows), np.array(energy_targets),
         np.concatenate(force_rows), np.concatenate(force_targets),

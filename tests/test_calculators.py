@@ -315,3 +315,14 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match="finite"):
         calc.tau = float("inf")
     assert isinstance(IdealGas(), Committee)
+
+
+def test_another_committee_is_asked_anew(rng):
+    atoms = bulk("Al", a=4.0, cubic=True)
+    moved = atoms.copy()
+    moved.rattle(0.1, seed=1)
+    first, second = HarmonicCrystal.around(atoms), HarmonicCrystal.around(moved)
+    atoms.calc = CommitteeCalculator(first)
+    before = atoms.get_potential_energy()
+    atoms.calc.committee = second
+    assert atoms.get_potential_energy() == second.predict(atoms).energy != before

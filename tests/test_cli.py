@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -361,3 +362,21 @@ def test_words():
         outcomes_in_words([("uncertain", n) for n in (7, 3, 9, 5)]) == "uncertain 3 to 9 (4 times)"
     )
     assert outcomes_in_words([]) == ""
+
+
+@pytest.mark.slow
+def test_a_larger_budget_goes_on(finished, tmp_path, monkeypatch):
+    """A run that its budget has ended continues, with the test set it has."""
+    monkeypatch.setattr(ase_hal.run, "write_report", lambda directory: None)
+    output, directory = finished
+    if "3 found" not in output:
+        pytest.fail("the run was to end by its budget")
+    longer = tmp_path / "run"
+    shutil.copytree(directory, longer)
+    file = tmp_path / "alloy.yaml"
+    file.write_text(yaml.safe_dump(RUN | {"loop": {"select": 2, "max_labels": 4}}))
+    before = Frames.read(longer / "dataset.extxyz")
+    call("run", file, "--directory", longer)
+    after = Frames.read(longer / "dataset.extxyz")
+    assert len(after) == len(before) + 1
+    assert after[: len(before)] == before

@@ -5,6 +5,7 @@ import pytest
 from analytic import HarmonicCrystal
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.constraints import FixAtoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
@@ -122,3 +123,13 @@ def test_the_temperature_guard_knows_that_few_atoms_fluctuate(n_atoms, passes, f
     trigger = Trigger("relative", 0.1)
     assert trigger.distrust(atoms, temperature_K=passes * 300, target_K=300) is None
     assert "temperature" in trigger.distrust(atoms, temperature_K=fails * 300, target_K=300)
+
+
+def test_few_mobile_atoms_may_be_hot():
+    """The temperature of one mobile atom has three degrees of freedom, not 3 N."""
+    atoms = bulk("Al", cubic=True) * (3, 3, 1)
+    trigger = Trigger("relative", 0.1)
+    for fixed, trusted in ((0, False), (35, True)):
+        atoms.set_constraint(FixAtoms(range(fixed)))
+        reason = trigger.distrust(atoms, temperature_K=6000.0, target_K=1000.0)
+        assert (reason is None) == trusted

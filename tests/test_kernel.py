@@ -17,6 +17,7 @@ from ase.neighborlist import primitive_neighbor_list
 from pyace.basis import ACEBBasisSet
 from pyace_evaluator import PyaceEvaluator
 
+from ase_hal.ace.basis import ACEBasis
 from ase_hal.ace.evaluator import Evaluator
 from ase_hal.ace.neighbors import NeighborList
 from ase_hal.ace.tables import FunctionTables
@@ -654,3 +655,11 @@ def test_parts_must_fit_together():
         Evaluator([tables("rank 6"), tables("pair part")])
     with pytest.raises(ValueError, match="skin"):
         Evaluator([tables("rank 6")], skin=-0.1)
+
+
+def test_a_collapsed_cell_is_refused():
+    atoms = bulk("Si", cubic=True)
+    atoms.set_cell([5.43, 5.43, 0.02], scale_atoms=True)
+    basis = ACEBasis(("Si",), rcut=4.0, nradmax_by_orders=[2], lmax_by_orders=[0])
+    with pytest.raises(ValueError, match=r"0.02 Å high"):
+        basis.evaluator().descriptors(atoms)

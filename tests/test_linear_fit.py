@@ -314,3 +314,41 @@ def test_a_relevance_path_is_nested_and_starts_like_a_fit_of_its_own():
     for threshold, committee in path.items():
         kept = committee.posterior.active
         assert (committee.posterior.prior_precision[kept] < threshold).all()
+
+
+def test_perfect_crystals_do_not_make_it_sure_of_itself():
+    """Their forces vanish whatever the potential is, which says nothing about the noise."""
+    rng = np.random.default_rng(0)
+    basis = ACEBasis.preset("small", ["Cu"], rcut=5.0)
+    known = list(rattled("Cu", 6, rng=rng))
+    perfect = [labelled(bulk("Cu", a=a, cubic=True) * 2) for a in np.linspace(3.5, 3.8, 10)]
+    alone = LinearFit(basis)(known, rng=rng)
+    both = LinearFit(basis)(known + perfect, rng=rng)
+    # one energy and three stresses of each say something, 32 x 3 forces do not
+    assert both.posterior.n_observations - alone.posterior.n_observations <= 10 * 4
+    assert both.posterior.noise_precision < 3 * alone.posterior.noise_precision
+    assert both.force_scale == pytest.approx(alone.force_scale)
+
+
+def test_rows_that_are_not_remembered_are_not_needed(monkeypatch):
+    dataset = al_cu_dataset()[:6]
+    expected = LinearFit(al_cu_basis())(dataset, rng=np.random.default_rng(1))
+    monkeypatch.setattr("ase_hal.linear_fit._KEPT", 0)
+    fit = LinearFit(al_cu_basis())
+    fit(dataset[:4], rng=np.random.default_rng(1))
+    grown = fit(dataset, rng=np.random.default_rng(1))
+    assert np.array_equal(grown.posterior.mean, expected.posterior.mean)
+    again = fit(dataset[::-1], rng=np.random.default_rng(1))
+    assert np.allclose(again.posterior.mean, expected.posterior.mean, rtol=1e-4, atol=1e-6)
+
+
+def test_a_stress_without_periodicity_is_no_label():
+    atoms = al_cu_dataset()[0].copy()
+    results = dict(al_cu_dataset()[0].calc.results)
+    expected = {}
+    for pbc in (True, False):
+        atoms.pbc = pbc
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        committee = LinearFit(al_cu_basis())([atoms], rng=np.random.default_rng(1))
+        expected[pbc] = committee.posterior.n_observations
+    assert expected == {True: 1 + 3 * len(atoms) + 6, False: 1 + 3 * len(atoms)}

@@ -10,7 +10,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 from datasets_emt import al_cu_basis, al_cu_dataset
 
-from ase_hal import LinearFit, learn
+from ase_hal import ExplorationEnded, LinearFit, learn
 from ase_hal.dynamics import Barostat, HALExplorer, Stage, Trigger
 from ase_hal.dynamics.explorer import run_trajectory
 from ase_hal.loop import iteration_rng
@@ -246,3 +246,29 @@ def test_a_stage_whose_trajectories_all_break_is_given_up(caplog):
     assert last.finished == "broken"
     assert len(last.dataset) == 3
     assert "given up" in caplog.text
+
+
+def test_what_another_loop_noted_about_seeds_says_nothing():
+    found = seeds()
+    for number, (atoms, labelled) in enumerate(zip(found, al_cu_dataset(), strict=False)):
+        atoms.calc = labelled.calc
+        atoms.info |= {"hal_iteration": number + 1, "hal_stage": "liquid", "hal_origin": "x()"}
+    *_, last = learn(
+        found, LinearFit(al_cu_basis()), rattle, EMT(), rng=np.random.default_rng(1), max_labels=2
+    )
+    assert last.finished == "labels"
+    assert len(last.dataset) == len(found) + 2
+    assert last.dataset[0].info["hal_origin"] == "x()"
+    assert "hal_stage" not in last.dataset[0].info
+    assert found[0].info["hal_stage"] == "liquid", "the caller's own are left alone"
+
+
+def test_a_stage_that_only_breaks_is_given_up():
+    stage = Stage("hot", temperature_K=300, trigger=Trigger("relative", 0.1), steps=5)
+    dataset = al_cu_dataset()[:2] * 6
+    dataset = [atoms.copy() for atoms in dataset]
+    for atoms in dataset[2:]:
+        atoms.info |= {"hal_stage": "hot", "hal_outcome": "untrustworthy"}
+    committee = LinearFit(al_cu_basis())(al_cu_dataset(), rng=np.random.default_rng(1))
+    with pytest.raises(ExplorationEnded, match="broken"):
+        HALExplorer([stage])(committee, dataset=dataset, rng=np.random.default_rng(1))

@@ -25,7 +25,7 @@ def test_sessions_that_were_killed():
 
 
 def test_nothing_has_happened():
-    assert Past.of([]) == Past(0, 0, 0.0, {}, None)
+    assert Past.of([]) == Past(0, 0, 0.0, {}, None, False)
 
 
 def test_older_logs():

@@ -621,3 +621,13 @@ def test_merging_and_scaling_factors_is_the_same_as_having_seen_all_rows():
         assert mine.log_evidence == pytest.approx(truth.log_evidence, rel=1e-10)
     with pytest.raises(ValueError, match="cannot be merged"):
         first.merged(Factor.empty(11, 2))
+
+
+def test_noise_is_bounded_where_the_prior_is_given():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(30, 4))
+    factor = Factor.empty(4).update(rows, rows @ rng.normal(size=4) + 1e-3 * rng.normal(size=30))
+    free = bayesian_ridge(factor, prior_precision=1.0)
+    bound = 0.1 * free.noise_precision
+    held = bayesian_ridge(factor, prior_precision=1.0, largest_noise_precision=bound)
+    assert held.noise_precision == pytest.approx(bound)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ase_hal.ace.kernels.layout import LANES, List
 
+_MOST_IMAGES = 50  # of a cell in one direction; more means that it has collapsed
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -101,6 +103,11 @@ class NeighborList:
         heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
         reach = np.ceil(radius * bins / heights).astype(np.int64)
         images = np.where(atoms.pbc, np.ceil(radius / heights), 0).astype(np.int64)
+        if images.max(initial=0) > _MOST_IMAGES:
+            raise ValueError(
+                f"the cell is only {heights[atoms.pbc].min():.3g} Å high, which the cutoff of "
+                f"{self.cutoff:g} Å spans more than {_MOST_IMAGES} times"
+            )
         first = np.zeros(len(atoms) * len(self.elements) + 1, dtype=np.int64)
         room = 0 if self.pairs is None else len(self.pairs.neighbour)
         while True:

@@ -41,6 +41,8 @@ class CommitteeCalculator(BaseCalculator):
 
     Attributes
     ----------
+    committee : Committee
+        Another one may be put in its place, for example after a refit.
     eager_members : bool
         Ask for the forces of the members with every new structure. Saves an evaluation where
         `predict` is going to be asked for them anyway.
@@ -61,10 +63,19 @@ class CommitteeCalculator(BaseCalculator):
                 f"got {type(committee).__name__}"
             )
         super().__init__(use_cache=False)  # ASE's cache copies Atoms in every calculation
-        self.committee = committee
         self.eager_members = False
+        self.committee = committee
+
+    @property
+    def committee(self) -> Committee:
+        return self._committee
+
+    @committee.setter
+    def committee(self, committee: Committee) -> None:
+        self._committee = committee
         self._memory: list[tuple[_Fingerprint, Prediction]] = []
         self._calculated: _Fingerprint | None = None
+        self.results = {}
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
         """What the committee says about a structure, unbiased.

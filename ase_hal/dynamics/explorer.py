@@ -92,7 +92,7 @@ class HALExplorer:
         ------
         ExplorationEnded
             Where stages ended by ``max_labels`` instead, or a stage is given up because its
-            trajectories break and leave nothing to label.
+            trajectories break and leave nothing to label, or nothing the model is unsure of.
         """
         walker = 0
         capped = False
@@ -107,7 +107,7 @@ class HALExplorer:
             starts = self.starts(index, dataset)
             stable = tried = 0
             while stable < stage.patience:
-                if tried >= _GIVE_UP * stage.patience:
+                if tried >= _GIVE_UP * stage.patience or _only_broken(dataset, stage.name):
                     logger.warning("stage %r is given up: its trajectories break", stage.name)
                     raise ExplorationEnded("broken")
                 jobs = [
@@ -144,6 +144,15 @@ class HALExplorer:
             previous = [atoms for atoms in dataset if atoms.info.get("hal_stage") == name]
             return previous or seeds
         return seeds or list(dataset)
+
+
+def _only_broken(dataset: Sequence[Atoms], stage: str) -> bool:
+    """Whether one label after the other came from trajectories that broke without uncertainty.
+
+    They do not teach the model what it lacks, or the guards forbid what is only natural.
+    """
+    latest = [a.info.get("hal_outcome") for a in dataset if a.info.get("hal_stage") == stage]
+    return latest[-_GIVE_UP:] == ["untrustworthy"] * _GIVE_UP
 
 
 def _found_in(dataset: Sequence[Atoms], stage: str) -> int:

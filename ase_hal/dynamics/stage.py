@@ -146,7 +146,10 @@ class _Recent:
         )
 
     def first_uncertain(self, committee: Committee) -> Atoms | None:
-        """The first one above the tolerance, or else the last one that passes the guards."""
+        """The first one above the tolerance, or else the last one that passes the guards.
+
+        Its ``hal_outcome`` tells which: "uncertain" or "untrustworthy".
+        """
         last = None
         for step, positions, cell, momenta in self.frames:
             atoms = self.dyn.atoms.copy()
@@ -161,8 +164,10 @@ class _Recent:
             if not np.isfinite(score):
                 break
             last = atoms
+            uncertain = score > self.trigger.tolerance
             last.info["hal_step"] = step
-            if score > self.trigger.tolerance:
+            last.info["hal_outcome"] = "uncertain" if uncertain else "untrustworthy"
+            if uncertain:
                 break
         return last
 
@@ -193,13 +198,13 @@ def _run_dynamics(
     if outcome == "uncertain":
         found = atoms.copy()
     elif outcome == "untrustworthy":
-        found = recent.first_uncertain(committee) or dyn.last_sane
+        found = recent.first_uncertain(atoms.calc.committee) or dyn.last_sane
     if found is not None:
         found.info |= {
             "hal_stage": stage.name,
             "hal_walker": walker,
             "hal_step": int(found.info.get("hal_step", dyn.nsteps)),
-            "hal_outcome": outcome,
+            "hal_outcome": found.info.get("hal_outcome", outcome),
         }
     acceptance = {type(count.move).__name__: count.rate for count in dyn.move_counts}
     return Trajectory(

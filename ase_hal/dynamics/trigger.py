@@ -116,7 +116,10 @@ class Trigger:
         volume, initial_volume : float
             Now and where the dynamics began, Å^3; 0 without a cell.
         """
-        hottest = max(self.max_temperature, _thermal_extreme(len(atoms))) * target_K
+        hottest = (
+            max(self.max_temperature, _thermal_extreme(atoms.get_number_of_degrees_of_freedom()))
+            * target_K
+        )
         if target_K > 0 and temperature_K > hottest:
             return (
                 f"temperature {temperature_K:.0f} K, more than {hottest / target_K:.3g} times "
@@ -138,7 +141,7 @@ class Trigger:
 
 
 @lru_cache(maxsize=64)
-def _thermal_extreme(n_atoms: int) -> float:
+def _thermal_extreme(degrees_of_freedom: int) -> float:
     """What the kinetic temperature over its mean exceeds with a probability of 10^-9."""
-    freedom = 3 * max(n_atoms, 1)
+    freedom = max(degrees_of_freedom, 1)
     return float(chdtri(freedom, 1e-9)) / freedom

@@ -203,6 +203,8 @@ class Search:
                 lam,
                 alpha,
             )
+        if self.prior_precision is not None:  # the evidence falls from its maximum to the bound
+            lam = min(lam, self.largest_noise_precision)
         return float(lam), float(alpha), steps
 
 

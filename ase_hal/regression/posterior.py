@@ -68,6 +68,10 @@ class Posterior:
         """Sigma, (n, n)."""
         return self.covariance_factor @ self.covariance_factor.T
 
+    def __getstate__(self) -> dict[str, object]:
+        # The covariance follows from its factor; walkers need not be sent both.
+        return {name: value for name, value in self.__dict__.items() if name != "covariance"}
+
     @property
     def active(self) -> np.ndarray:
         """Functions that are part of the model, (n,) of bool."""

@@ -44,23 +44,20 @@ def budget_section(run: Run) -> Section:
         f"{_commonest(run)}."
     )
     looks = stage_looks(run.stages)
-    return Section(title, text, "budget", lambda narrow: draw_budget(run, looks, narrow=narrow))
+    return Section(title, text, "budget", lambda: draw_budget(run, looks))
 
 
-def draw_budget(run: Run, looks: Mapping[str, Look], *, narrow: bool = False) -> Figure:
+def draw_budget(run: Run, looks: Mapping[str, Look]) -> Figure:
     """Draw labels by iteration, steps for each label, and time by kind of work."""
-    figure = new_figure(7.4 if narrow else 5.0, narrow=narrow)
-    if narrow:
-        labels, steps, time = figure.subplots(3, 1, height_ratios=[1, 1, 0.55])
-    else:
-        axes = figure.subplot_mosaic([["labels", "steps"], ["time", "time"]], height_ratios=[2, 1])
-        labels, steps, time = axes["labels"], axes["steps"], axes["time"]
+    figure = new_figure(5.0)
+    axes = figure.subplot_mosaic([["labels", "steps"], ["time", "time"]], height_ratios=[2, 1])
+    labels, steps, time = axes["labels"], axes["steps"], axes["time"]
     _label_bars(labels, run, looks)
     _step_points(steps, run, looks)
-    _time_bars(time, times(run), room=1.1 if narrow else 0.3)
+    _time_bars(time, times(run))
     for ax in (labels, steps):
         iterations(ax, run.last_iteration)
-    legend(figure, labels, steps, columns=3 if narrow else 6)
+    legend(figure, labels, steps, columns=6)
     return figure
 
 
@@ -132,7 +129,7 @@ def _step_points(ax: Axes, run: Run, looks: Mapping[str, Look]) -> None:
     logarithmic(ax.yaxis, heights)
 
 
-def _time_bars(ax: Axes, spent: Mapping[str, float], *, room: float) -> None:
+def _time_bars(ax: Axes, spent: Mapping[str, float]) -> None:
     total = sum(spent.values())
     if not total > 0:
         ax.set_axis_off()
@@ -151,7 +148,7 @@ def _time_bars(ax: Axes, spent: Mapping[str, float], *, room: float) -> None:
     )  # fmt: skip
     tidy(ax, xlabel=f"time ({unit})")
     ax.grid(False, axis="y")
-    ax.set_xlim(0, (1 + room) * max(spent.values()) / scale)
+    ax.set_xlim(0, 1.3 * max(spent.values()) / scale)
     ax.invert_yaxis()
 
 

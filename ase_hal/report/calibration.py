@@ -52,7 +52,7 @@ def calibration_section(run: Run) -> Section:
     looks = stage_looks(run.stages)
     return Section(
         title, text, "calibration",
-        lambda narrow: draw_calibration(known, looks, narrow=narrow),
+        lambda: draw_calibration(known, looks),
     )  # fmt: skip
 
 
@@ -80,20 +80,14 @@ def in_words(error: Array, sigma: Array) -> str:
     return f"{text} This is as it should be, as far as so {many} can tell."
 
 
-def draw_calibration(
-    labels: Sequence[LabelRecord], looks: Mapping[str, Look], *, narrow: bool = False
-) -> Figure:
+def draw_calibration(labels: Sequence[LabelRecord], looks: Mapping[str, Look]) -> Figure:
     """Draw |error| against sigma, and the share of errors within k sigma against k."""
-    figure = new_figure(7.2 if narrow else 4.2, narrow=narrow)
-    scatter, coverage = (
-        figure.subplots(2, 1, height_ratios=[1.4, 1])
-        if narrow
-        else figure.subplots(1, 2, width_ratios=[1.25, 1])
-    )
+    figure = new_figure(4.2)
+    scatter, coverage = figure.subplots(1, 2, width_ratios=[1.25, 1])
     _scatter(scatter, labels, looks)
     error, sigma = _columns(labels)
     _coverage(coverage, np.abs(error) / sigma)
-    legend(figure, scatter, columns=2 if narrow else 6)
+    legend(figure, scatter, columns=6)
     return figure
 
 

@@ -34,12 +34,10 @@ def coefficients_section(models: Mapping[str, Coefficients], *, problem: str) ->
             " Grey is the model of the last iteration, blue the final sparse one; the numbers "
             "are those of the latter."
         )
-    return Section(
-        title, text, "coefficients", lambda narrow: draw_coefficients(models, narrow=narrow)
-    )
+    return Section(title, text, "coefficients", lambda: draw_coefficients(models))
 
 
-def draw_coefficients(models: Mapping[str, Coefficients], *, narrow: bool = False) -> Figure:
+def draw_coefficients(models: Mapping[str, Coefficients]) -> Figure:
     """Draw |c| by correlation order and interaction, a block of panels from top to bottom."""
     naming = _naming(next(iter(models.values())).functions)
     layout: dict[_Block, list[str]] = {}
@@ -49,7 +47,7 @@ def draw_coefficients(models: Mapping[str, Coefficients], *, narrow: bool = Fals
             if (name := naming(function)) not in groups:
                 groups.append(name)
     n_groups = sum(map(len, layout.values()))
-    figure = new_figure(1.0 + 0.3 * n_groups + 0.35 * len(layout), narrow=narrow)
+    figure = new_figure(1.0 + 0.3 * n_groups + 0.35 * len(layout))
     blocks = list(layout)
     axes = figure.subplots(
         len(blocks), 1, sharex=True, squeeze=False,

@@ -41,7 +41,7 @@ def errors_section(run: Run) -> Section:
     looks = stage_looks(run.stages)
     return Section(
         title, text, "errors",
-        lambda narrow: draw_errors(run.fits, run.new_labels, looks, narrow=narrow),
+        lambda: draw_errors(run.fits, run.new_labels, looks),
     )  # fmt: skip
 
 
@@ -49,12 +49,10 @@ def draw_errors(
     fits: Sequence[FitRecord],
     labels: Sequence[LabelRecord],
     looks: dict[str, Look],
-    *,
-    narrow: bool = False,
 ) -> Figure:
     """Draw the errors of every fit, and of new structures before they were learned."""
-    figure = new_figure(5.6 if narrow else 3.7, narrow=narrow)
-    energy, forces = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+    figure = new_figure(3.7)
+    energy, forces = figure.subplots(1, 2)
     _panel(
         energy, fits, looks,
         [1000 * fit.train_energy_rmse for fit in fits],
@@ -69,7 +67,7 @@ def draw_errors(
         [(label, label.forces_rmse) for label in labels],
         "force error (eV/Å)",
     )  # fmt: skip
-    legend(figure, energy, columns=2 if narrow else 6)
+    legend(figure, energy, columns=6)
     return figure
 
 

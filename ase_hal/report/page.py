@@ -56,7 +56,7 @@ $sections
 </html>
 """)
 
-Pictures = Mapping[str, tuple[bytes, bytes]]
+Pictures = Mapping[str, bytes]
 
 
 def render(
@@ -76,8 +76,8 @@ def render(
         Names and values.
     sections : sequence of Section
         The parts, in order.
-    pictures : mapping of str to (bytes, bytes)
-        By the name of a section, its figure as PNG for a wide page and for a phone.
+    pictures : mapping of str to bytes
+        By the name of a section, its figure as PNG.
     """
     return _PAGE.substitute(
         title=escape(title),
@@ -101,12 +101,7 @@ def render(
 def _picture(section: Section, pictures: Pictures) -> str:
     if section.name not in pictures:
         return ""
-    wide, narrow = (_data_url(content) for content in pictures[section.name])
-    # On paper there is room for the wide one, whatever the width of the screen.
-    return (
-        f'<picture><source media="screen and (max-width: 640px)" srcset="{narrow}">'
-        f'<img src="{wide}" alt="{escape(section.title)}"></picture>'
-    )
+    return f'<img src="{_data_url(pictures[section.name])}" alt="{escape(section.title)}">'
 
 
 def _data_url(content: bytes) -> str:

@@ -45,18 +45,14 @@ def parity_section(comparisons: Mapping[str, Comparison], *, model: str, problem
         text += (
             f" Of the {largest:,} force components the worst are all shown, the others thinned out."
         )
-    return Section(title, text, "parity", lambda narrow: draw_parity(comparisons, narrow=narrow))
+    return Section(title, text, "parity", lambda: draw_parity(comparisons))
 
 
-def draw_parity(comparisons: Mapping[str, Comparison], *, narrow: bool = False) -> Figure:
+def draw_parity(comparisons: Mapping[str, Comparison]) -> Figure:
     """Draw predicted against labelled energies and forces, and the differences below."""
-    figure = new_figure(9.6 if narrow else 5.4, narrow=narrow)
+    figure = new_figure(5.4)
     ratios = [3.0, 1.2]
-    if narrow:
-        column = figure.subplots(4, 1, height_ratios=2 * ratios)
-        energy, forces = column[:2], column[2:]
-    else:
-        energy, forces = figure.subplots(2, 2, height_ratios=ratios).T
+    energy, forces = figure.subplots(2, 2, height_ratios=ratios).T
     _pair(
         energy,
         {name: (c.energy_label, c.energy) for name, c in comparisons.items()},

@@ -21,7 +21,7 @@ TRAIN, TEST, SEEDS, MUTED, INK = "#0072B2", "#D55E00", "#8A8F98", "#B6BCC6", "#2
 _STAGE_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 _STAGE_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
-WIDE, NARROW = 9.6, 4.1
+_WIDTH = 9.6
 _SMALL, _TEXT, _DPI = 8.5, 9.5, 160
 
 
@@ -37,14 +37,13 @@ class Look:
 class Section:
     """A part of the report: a figure or a table, with a text that says what to see in it.
 
-    ``draw(narrow)`` draws for a wide page or for a phone; without it and without a table the
-    text says why there is nothing.
+    Without something to draw and without a table the text says why there is nothing.
     """
 
     title: str
     text: str
     name: str = ""
-    draw: Callable[[bool], Figure] | None = None
+    draw: Callable[[], Figure] | None = None
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
@@ -59,11 +58,10 @@ def stage_looks(stages: Sequence[str]) -> dict[str, Look]:
     }
 
 
-def new_figure(height: float, *, narrow: bool) -> Figure:
-    """An empty figure, as wide as the page or as a phone; ``height`` in inches."""
-    size = (NARROW if narrow else WIDE, height)
-    layout = ConstrainedLayoutEngine(h_pad=0.09 if narrow else 0.05)
-    figure = Figure(figsize=size, dpi=_DPI, layout=layout)
+def new_figure(height: float) -> Figure:
+    """An empty figure, as wide as the page; ``height`` in inches."""
+    layout = ConstrainedLayoutEngine(h_pad=0.05)
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

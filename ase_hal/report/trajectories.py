@@ -35,7 +35,7 @@ def trajectory_sections(run: Run) -> Iterator[Section]:
             text = (_EXPLANATION if first else "As above.") + _remarks(run, stage, mine, chosen)
             yield Section(
                 f"Trajectories: {stage}", text, f"trajectories-{number}",
-                partial(_draw, chosen, run.tolerance(stage), looks[stage]),
+                partial(draw_trajectories, chosen, run.tolerance(stage), looks[stage]),
             )  # fmt: skip
             first = False
         elif mine:
@@ -61,14 +61,6 @@ def _remarks(
     return text
 
 
-def _draw(
-    chosen: Sequence[tuple[TrajectoryRecord, Trace]], tolerance: float, look: Look, narrow: bool
-) -> Figure:
-    if narrow and len(chosen) > 1:
-        chosen = (chosen[0], chosen[-1])
-    return draw_trajectories(chosen, tolerance, look, narrow=narrow)
-
-
 def choose(
     run: Run, trajectories: Sequence[TrajectoryRecord], n: int
 ) -> list[tuple[TrajectoryRecord, Trace]]:
@@ -91,17 +83,14 @@ def draw_trajectories(
     chosen: Sequence[tuple[TrajectoryRecord, Trace]],
     tolerance: float,
     look: Look,
-    *,
-    narrow: bool = False,
 ) -> Figure:
     """Draw score, temperature, pressure and tau against time, a column for each trajectory."""
     rows = ["score\n(no unit)", "temperature\n(K)", "pressure\n(GPa)", "bias τ\n(no unit)"]
     if not any(_known(trace.pressure_GPa) for _, trace in chosen):
         rows.pop(2)
-    figure = new_figure(0.9 + 1.35 * len(rows), narrow=narrow)
+    figure = new_figure(0.9 + 1.35 * len(rows))
     # Few columns keep the width they would have beside others.
-    width = 2 if narrow else _COLUMNS
-    axes = figure.subplots(len(rows), width, sharex="col", sharey="row", squeeze=False)
+    axes = figure.subplots(len(rows), _COLUMNS, sharex="col", sharey="row", squeeze=False)
     longest = max(trace.time_fs.max(initial=0) for _, trace in chosen)
     scale, unit = (1e-3, "ps") if longest > 2000 else (1.0, "fs")
     for column, (trajectory, trace) in enumerate(chosen):

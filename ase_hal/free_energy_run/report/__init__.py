@@ -53,8 +53,8 @@ def write_report(directory: str | Path) -> Path:
     pictures = {}
     for section in sections:
         if section.draw is not None:
-            pictures[section.name] = png(section.draw(False)), png(section.draw(True))
-            write_atomically(folder / f"{section.name}.png", pictures[section.name][0])
+            pictures[section.name] = png(section.draw())
+            write_atomically(folder / f"{section.name}.png", pictures[section.name])
     page = folder / "index.html"
     title = f"Free energy: {run.directory.resolve().name}"
     html = render(title, status(run), summary(run), sections, pictures)

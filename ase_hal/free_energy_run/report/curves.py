@@ -23,12 +23,12 @@ def curve_section(run: LearningRun) -> Section:
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
         "in a finite supercell fluctuations keep above zero."
     )
-    return Section(title, text, "curve", lambda narrow: _draw(run, narrow=narrow))
+    return Section(title, text, "curve", lambda: _draw(run))
 
 
-def _draw(run: LearningRun, *, narrow: bool) -> Figure:
-    figure = new_figure(6.6 if narrow else 3.9, narrow=narrow)
-    left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
+def _draw(run: LearningRun) -> Figure:
+    figure = new_figure(3.9)
+    left, right = figure.subplots(1, 2)
     temperature = sorted({record["temperature_K"] for record in run.curve})[0]
     for branch, marker, colour in (("unbiased", "s", TRAIN), ("biased", "o", TEST)):
         rows = run.curve_branch(temperature, branch)
@@ -56,5 +56,5 @@ def _draw(run: LearningRun, *, narrow: bool) -> Figure:
     title = f"{temperature:g} K"
     tidy(left, xlabel="composition η₀", ylabel="chemical potential μ₀ (eV per site)", title=title)
     tidy(right, xlabel="composition η₀", ylabel="order |η₁, η₂, …|", title=title)
-    legend(figure, left, right, columns=1 if narrow else 3)
+    legend(figure, left, right, columns=3)
     return figure

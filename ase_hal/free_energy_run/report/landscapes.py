@@ -36,7 +36,7 @@ def landscape_sections(run: LearningRun) -> list[Section]:
             "full or less than empty. Right, without the straight line between the empty and the "
             "full lattice, which is a change of the reference of the chemical potential.",
             "composition_order",
-            lambda narrow: _draw(run, surface, (0, first), temperature, narrow=narrow),
+            lambda: _draw(run, surface, (0, first), temperature),
         )
     ]
     if found.dimension > first + 1:
@@ -48,7 +48,7 @@ def landscape_sections(run: LearningRun) -> list[Section]:
                 "state, all other order parameters being zero. Variants that have one order "
                 "parameter lie at the tips of the domain.",
                 "two_orders",
-                lambda narrow: _draw(run, surface, (first, first + 1), temperature, narrow=narrow),
+                lambda: _draw(run, surface, (first, first + 1), temperature),
             )
         )
     return sections
@@ -84,11 +84,9 @@ def _draw(
     surface: Surface,
     axes: tuple[int, int],
     temperature_K: float,
-    *,
-    narrow: bool,
 ) -> Figure:
-    figure = new_figure(6.6 if narrow else 4.2, narrow=narrow)
-    ax, profile = figure.subplots(*((2, 1) if narrow else (1, 2)))
+    figure = new_figure(4.2)
+    ax, profile = figure.subplots(1, 2)
     x, y, energies = plane(surface, run.order_parameters, axes, temperature_K)
     if not np.isfinite(energies).any():
         note(ax, "no finite free energies")

@@ -22,12 +22,12 @@ def path_section(run: LearningRun) -> Section:
         "its free energy relative to that of the disordered state. Where the latter is below "
         "zero, order is stable."
     )
-    return Section(title, text, "path", lambda narrow: _draw(run, narrow=narrow))
+    return Section(title, text, "path", lambda: _draw(run))
 
 
-def _draw(run: LearningRun, *, narrow: bool) -> Figure:
-    figure = new_figure(6.6 if narrow else 3.6, narrow=narrow)
-    left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
+def _draw(run: LearningRun) -> Figure:
+    figure = new_figure(3.6)
+    left, right = figure.subplots(1, 2)
     found = run.order_parameters
     assert run.surface is not None
     names = [f"{temperature:g} K" for temperature in run.temperatures_K]
@@ -48,5 +48,5 @@ def _draw(run: LearningRun, *, narrow: bool) -> Figure:
     right.axhline(0.0, color=INK, linewidth=0.7, linestyle=":")
     tidy(left, xlabel="composition η₀", ylabel="largest (filled), second |η| (open)")
     tidy(right, xlabel="composition η₀", ylabel="g − g(disordered) (meV per site)")
-    legend(figure, left, right, columns=3 if narrow else 6)
+    legend(figure, left, right, columns=6)
     return figure

@@ -36,13 +36,13 @@ def phases_section(run: LearningRun) -> Section:
     columns = ("temperature (K)", "phases in equilibrium, by composition")
     rows = tuple((f"{i.temperature_K:.4g}", _pairs(i)) for i in isotherms)
     return Section(
-        title, text, "phases", lambda narrow: _draw(run, isotherms, narrow=narrow),
+        title, text, "phases", lambda: _draw(run, isotherms),
         columns=columns, rows=rows,
     )  # fmt: skip
 
 
-def _draw(run: LearningRun, isotherms: list[Isotherm], *, narrow: bool) -> Figure:
-    figure = new_figure(4.6 if narrow else 4.2, narrow=narrow)
+def _draw(run: LearningRun, isotherms: list[Isotherm]) -> Figure:
+    figure = new_figure(4.2)
     ax = figure.subplots()
     found = run.order_parameters
     perfect = np.abs(found.wells[0, found.n_trivial :]).max()
@@ -73,4 +73,4 @@ def _draw(run: LearningRun, isotherms: list[Isotherm], *, narrow: bool) -> Figur
 
 def _pairs(isotherm: Isotherm) -> str:
     x = isotherm.path.eta[:, 0]
-    return ", ".join(f"{x[a]:.2f} – {x[b]:.2f}" for a, b in isotherm.tangents) or "none"
+    return ", ".join(f"{x[a]:.3f} – {x[b]:.3f}" for a, b in isotherm.tangents) or "none"

@@ -68,15 +68,15 @@ def errors_section(run: LearningRun) -> Section:
     test = np.nan if last["test_error"] is None else last["test_error"]
     overall = ("all", significant(last["train_error"]), significant(test))
     return Section(
-        title, text, "errors", lambda narrow: _draw_errors(run, narrow=narrow),
+        title, text, "errors", lambda: _draw_errors(run),
         columns=("points of", "training set ((10 meV)²)", "test set ((10 meV)²)"),
         rows=(overall, *rows),
     )  # fmt: skip
 
 
-def _draw_errors(run: LearningRun, *, narrow: bool) -> Figure:
-    figure = new_figure(7.0 if narrow else 3.9, narrow=narrow)
-    left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
+def _draw_errors(run: LearningRun) -> Figure:
+    figure = new_figure(3.9)
+    left, right = figure.subplots(1, 2)
     numbers = [event["round"] for event in run.rounds]
     final = run.final_errors
     left.plot(
@@ -107,7 +107,7 @@ def _draw_errors(run: LearningRun, *, narrow: bool) -> Figure:
     for ax, panel in ((left, "training"), (right, "test")):
         _rounds(ax, numbers)
         tidy(ax, xlabel="round", ylabel=ERROR, title=panel)
-    legend(figure, left, right, columns=2 if narrow else 5)
+    legend(figure, left, right, columns=5)
     return figure
 
 
@@ -122,12 +122,12 @@ def criteria_section(run: LearningRun) -> Section:
         "With dynamic reweighting a criterion in whose region the last round has improved the "
         "surface gets more points; without it all weights are 1."
     )
-    return Section(title, text, "criteria", lambda narrow: _draw_criteria(run, narrow=narrow))
+    return Section(title, text, "criteria", lambda: _draw_criteria(run))
 
 
-def _draw_criteria(run: LearningRun, *, narrow: bool) -> Figure:
-    figure = new_figure(7.0 if narrow else 3.9, narrow=narrow)
-    left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
+def _draw_criteria(run: LearningRun) -> Figure:
+    figure = new_figure(3.9)
+    left, right = figure.subplots(1, 2)
     numbers = np.array([event["round"] for event in run.rounds])
     bottom = np.zeros(len(numbers))
     for name, look in looks_of(run).items():
@@ -148,7 +148,7 @@ def _draw_criteria(run: LearningRun, *, narrow: bool) -> Figure:
     counting(left.yaxis)
     tidy(left, xlabel="round", ylabel="points found (number)")
     tidy(right, xlabel="round", ylabel="weight")
-    legend(figure, left, right, columns=3 if narrow else 6)
+    legend(figure, left, right, columns=6)
     return figure
 
 
