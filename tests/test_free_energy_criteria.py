@@ -29,6 +29,7 @@ from ase_hal.free_energy import (
     billiard_walk,
     lowest_path,
 )
+from ase_hal.free_energy.ideal_mixing import IdealMixing
 from ase_hal.free_energy.stopping import rises
 
 EVERYTHING = [
@@ -57,6 +58,7 @@ def knowledge(found, rng, *, surface=None, number=3, others=(), n=2000):
     surface = surface or Landau(found.dimension, x0=found.wells[0, 0])
     return Knowledge(
         found,
+        300.0,
         number,
         exact_points(surface, billiard_walk(found.domain, 50, rng=rng)),
         surface,
@@ -74,7 +76,8 @@ def test_every_point_is_inside_the_domain(case, criterion, rng):
     known = knowledge(found, rng, others=(Landau(found.dimension, a0=0.1),), n=500)
     for weight in (1.0, 0.3, 1.9):
         eta = criterion.propose(known, rng=rng, weight=weight)
-        asked = max(round(weight * criterion.count), 1) * criterion.repeats
+        least = len(found.wells) + 1 if criterion.name == "wells" else 1
+        asked = max(round(weight * criterion.count), least) * criterion.repeats
         assert 0 < len(eta) <= asked
         assert len(eta) == asked or criterion.needs_candidates  # few may be as wanted
         assert found.domain.contains(eta).all()
@@ -83,7 +86,7 @@ def test_every_point_is_inside_the_domain(case, criterion, rng):
 
 
 def test_what_each_criterion_needs(rng):
-    nothing = Knowledge(zigzag(), 0, Points.of([], 7))
+    nothing = Knowledge(zigzag(), 300.0, 0, Points.of([], 7))
     with_surface = knowledge(zigzag(), rng, n=10)
     with_committee = knowledge(zigzag(), rng, n=10, others=(Landau(7),))
     ready = {
@@ -103,14 +106,23 @@ def test_wells_are_all_there(rng):
     distinct, counts = np.unique(np.round(eta, 9), axis=0, return_counts=True)
     assert np.array_equal(counts, [3] * 13)
     assert np.allclose(distinct[:, 0], 0.5)
-    assert np.allclose(np.sort(np.abs(distinct[:, 1:]).max(axis=1)), [0] + [0.45] * 12)
+    assert np.allclose(np.sort(np.abs(distinct[:, 1:]).max(axis=1)), [0] + [0.5] * 12)
     assert np.count_nonzero(np.round(distinct[:, 1:], 9)) == 12
-    # with fewer places than wells, each of those taken is another one
-    few = Wells(count=5, perturbation=0.05).find(known, 5, rng=rng)
-    assert len(np.unique(np.round(few, 9), axis=0)) == 5
-    spread = Wells(count=13, repeats=20, perturbation=0.05).propose(known, rng=rng)
-    assert np.abs(spread - np.repeat(Wells(count=13, perturbation=0.05).find(
-        known, 13, rng=rng), 20, axis=0)).max() <= 0.05  # fmt: skip
+    # none is left out where fewer are asked for
+    few = Wells(count=5).propose(known, rng=rng)
+    assert len(np.unique(np.round(few, 9), axis=0)) == len(few) == 13
+
+
+def test_points_come_near_the_tips_of_the_domain(rng):
+    known = knowledge(zigzag(), rng, n=10)
+    for criterion in (
+        Wells(count=13, repeats=20, perturbation=0.05),
+        EndPoints(count=2, repeats=100, perturbation=0.05),
+    ):
+        tips = np.repeat(criterion.find(known, criterion.count, rng=rng), criterion.repeats, axis=0)
+        moved = np.abs(criterion.propose(known, rng=rng) - tips).max(axis=1)
+        assert 0.03 < moved.max() <= 0.05
+        assert np.quantile(moved, 0.1) < 0.01
 
 
 def test_wells_of_another_ordering(rng):
@@ -150,12 +162,27 @@ def test_high_error_goes_where_the_surface_is_wrong(rng):
     assert np.allclose(found, points.eta[[4, 17]])
 
 
-def test_sensitivity_takes_the_largest_eigenvalues(rng):
-    known = knowledge(zigzag(), rng)
+class Mixed(Landau):
+    """A Landau polynomial and ideal mixing on the sublattices of the zigzag ordering."""
+
+    def hessian(self, eta, temperature_K=None):
+        mixing = IdealMixing(zigzag().inverse).hessian(eta, np.full(len(eta), 300.0))
+        return super().hessian(eta) + mixing
+
+
+def test_sensitivity_takes_the_largest_eigenvalues_beside_those_of_mixing(rng):
+    shape = {"k": 0.05, "a0": 0.5, "c": -0.3}  # bends most where there is no order
+    plain = Landau(7, **shape)
+    known = knowledge(zigzag(), rng, surface=Mixed(7, **shape))
+    candidates = known.candidates.eta
     found = Sensitivity(count=20).propose(known, rng=rng)
-    largest = np.linalg.eigvalsh(known.surface.hessian(known.candidates.eta))[:, -1]
-    mine = np.linalg.eigvalsh(known.surface.hessian(found))[:, -1]
+    largest = np.linalg.eigvalsh(plain.hessian(candidates))[:, -1]
+    mine = np.linalg.eigvalsh(plain.hessian(found))[:, -1]
     assert np.allclose(np.sort(mine), np.sort(largest)[-20:])
+    # the mixing term alone would go to the walls
+    steep = np.linalg.eigvalsh(known.surface.hessian(candidates))[:, -1]
+    distances = zigzag().domain.wall_distance
+    assert distances(candidates[np.argsort(steep)[-20:]]).max() < np.median(distances(found))
 
 
 def test_places_are_replicated_by_symmetry(rng):

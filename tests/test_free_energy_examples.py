@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import ase_hal.free_energy_run.run as run_module
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
 
@@ -76,15 +78,20 @@ def test_the_script_of_the_documentation(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_study_goes_on_and_prints_tables(tmp_path):
+def test_the_study_goes_on_and_prints_tables(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "write_report", lambda directory: None)
+    monkeypatch.chdir(tmp_path)
     arguments = shlex.split(
         "study --scale 0.005 --rounds 2 --fit polynomial --repeat 1 --precision 0.05 "
         "--max-sweeps 500 --candidates 200 --workers 1 --sets"
     )
-    study = ROOT / "benchmarks" / "lco_study.py"
-    execute(study, *arguments, "billiard_2d", folder=tmp_path)
+    study = str(ROOT / "benchmarks" / "lco_study.py")
     sets = ("billiard_2d", "wells_vertices", "novelty_r2")
-    text = execute(study, *arguments, *sets, folder=tmp_path)
+    for these in (sets[:1], sets):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [study, *arguments, *these])
+        runpy.run_path(study, run_name="__main__")
+    text = capsys.readouterr().out
     assert "billiard_2d-300K-seed1 round" not in text  # it is finished
     tables = text[text.index("Table 1") :]
     assert re.search(r"wells_vertices\s+\d+", tables)

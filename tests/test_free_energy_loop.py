@@ -25,6 +25,7 @@ from ase_hal.free_energy import (
     Stopping,
     Strategy,
     SurfaceCommittee,
+    UmbrellaMC,
     Wells,
     billiard_walk,
     learn_free_energy,
@@ -162,6 +163,17 @@ def test_failed_points_are_recorded_and_the_others_kept(caplog):
     assert all(np.array_equal(p.mu, kept[p.index].mu) for p in rounds[0].found)
 
 
+def test_a_temperature_without_points_is_named():
+    """No surface can be asked there: not a later error about something else."""
+    lost = Oracle(LANDAU, temperature_K=500.0, refuses=lambda eta: "no licence")
+    samplers = {300.0: Oracle(LANDAU), 500.0: lost}
+    options = {"rng": np.random.default_rng(1)}
+    with pytest.raises(ValueError, match="no point at 500 K succeeded: no licence"):
+        list(learn_free_energy(samplers, l1_2(), STRATEGY, fit(), **options))
+    with pytest.raises(ValueError, match="no point at 500 K succeeded: no licence"):
+        make_test_set(samplers, l1_2(), CRITERIA, fit(), **options)
+
+
 def test_potentials_that_are_not_finite_are_failures(caplog):
     class Broken(Oracle):
         def sample(self, eta, **options):
@@ -221,6 +233,33 @@ def test_monte_carlo_in_threads_gives_the_same_points(rng):
         assert np.array_equal(one.mu, other.mu)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_window_that_fails_costs_no_other(workers, rng, monkeypatch):
+    from test_free_energy_monte_carlo import monte_carlo
+
+    calculator, run, asked = monte_carlo(), UmbrellaMC._run_window, []
+
+    def window(self, point, *others):
+        asked.append(point[0])
+        if point[0] == 0.3:
+            raise RuntimeError("no licence")
+        return run(self, point, *others)
+
+    monkeypatch.setattr(UmbrellaMC, "_run_window", window)
+    compositions = (0.4, 0.3, 0.5, 0.6)
+    eta = np.array([[x, 0, 0, 0] for x in compositions])
+    proposals = [Proposal(0, i, "given", point, 600.0) for i, point in enumerate(eta)]
+    failed = []
+    with ThreadPoolExecutor(2) as pool:
+        executor = pool if workers else None
+        found = measure(proposals, {600.0: calculator}, rng=rng, executor=executor,
+                        on_failure=failed.append)  # fmt: skip
+    assert [p.index for p in found] == [0, 2, 3]
+    assert [(f.proposal.index, f.reason) for f in failed] == [(1, "no licence")]
+    # only what failed is asked for again
+    assert sorted(asked) == [0.3, 0.3, 0.4, 0.5, 0.6]
+
+
 def test_points_outside_the_domain_name_their_criterion():
     @dataclass(frozen=True, kw_only=True)
     class Astray(Criterion):
@@ -246,10 +285,14 @@ def test_committee_of_the_fit_is_queried():
     assert sum(p.criterion == "committee" for p in rounds[1].proposed) == 4
     without = learned(strategy)
     assert not any(p.criterion == "committee" for p in without[1].proposed)
+    options = {"rng": np.random.default_rng(3), "n_candidates": 200}
+    test = make_test_set({300.0: Oracle(LANDAU)}, l1_2(), criteria, fit(members=3), **options)
+    assert test.criteria == ("global", "committee")
 
 
 @dataclass
 class Discovery:
+    improved: bool
     fit: PolynomialFit
     surface: PolynomialSurface
     committee: SurfaceCommittee | None
@@ -260,11 +303,11 @@ def test_search_after_two_rises(rng):
     searches = []
 
     def looking(better):
-        def search(points, *, rng):
-            searches.append(len(points))
+        def search(points, present, *, rng):
+            searches.append(present)
             committee = SurfaceCommittee((Landau(4), Landau(4, a0=0.1)))
             found = fit()(points, rng=rng) if better else Landau(4, x0=0.9)
-            return Discovery(fit(), found, committee)
+            return Discovery(better, fit(), found, committee)
 
         return search
 
@@ -284,12 +327,15 @@ def test_search_after_two_rises(rng):
     assert [step.searched for step in rounds] == [False, False, True, False, False]
     assert isinstance(rounds[2].surface, PolynomialSurface)
     assert isinstance(rounds[4].surface, PolynomialSurface)
-    assert rounds[2].committee is rounds[3].committee is not None
+    # the next rounds' points are not known to the members that were found
+    assert [step.committee is None for step in rounds] == [True, True, False, True, True]
     searches.clear()
-    worse = looking(False)
-    rounds = learned(strategy, how=Worsening(), search=worse, test=test)
+    how = Worsening()
+    rounds = learned(strategy, how=how, search=looking(False), test=test)
+    assert [step.searched for step in rounds] == [False, False, True, False, True]
+    assert not any(step.improved for step in rounds)
     assert isinstance(rounds[2].surface, Landau)
-    assert len(searches) == 1
+    assert searches == [how, how]
 
 
 def test_test_set_in_two_turns():

@@ -265,7 +265,7 @@ def hysteresis():
         lco.hamiltonian(),
         zigzag(),
         temperature_K=300,
-        repeat=(6, 6, 6),
+        repeat=(4, 4, 4),
         run_length=RunLength(precision=5e-3, min_sweeps=1000, max_sweeps=3000),
         rng=np.random.default_rng(1),
     )
@@ -291,7 +291,7 @@ def depth(temperature, seed):
         run_length=RunLength(precision=2e-3, max_sweeps=8000),
         rng=np.random.default_rng(seed),
     )
-    path = np.linspace(0, 0.5, 21)[1:-1]
+    path = np.linspace(0, 0.5, 13)[1:-1]
     samples = calculator.sample_many(np.eye(7)[0] * 0.5 + path[:, None] * np.eye(7)[1])
     eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
     g = np.append(0, np.cumsum(np.diff(eta) * (mu[1:] + mu[:-1]) / 2))
@@ -305,6 +305,14 @@ def test_integrated_mu_gives_the_transition_of_the_hysteresis():
     transition = 306 + 20 * low / (low - high)
     heating, cooling = hysteresis()
     assert abs(transition - (heating + cooling) / 2) <= 10
+
+
+def test_zero_kelvin_is_no_default():
+    calculator = monte_carlo()
+    with pytest.raises(ValueError, match="a temperature is positive, got 0"):
+        calculator.sample([0.4, 0, 0, 0], temperature_K=0)
+    with pytest.raises(ValueError, match="a temperature is positive, got 0"):
+        calculator.semigrand(0.0, temperature_K=0)
 
 
 @pytest.fixture

@@ -53,6 +53,52 @@ def test_phases_of_a_surface_that_orders():
     assert isotherm(surface, zigzag(), 300.0).tangents == cold.tangents
 
 
+class FirstOrder(Landau):
+    """Landau's g - s (x - 0.473) q + t q^3 with q = sum eta_i^2: order of 0.3 sets in at 0.473."""
+
+    s, t = 0.444, 3.0
+
+    def free_energy(self, eta, temperature_K=None):
+        q = (eta[:, 1:] ** 2).sum(1)
+        return super().free_energy(eta) - self.s * (eta[:, 0] - 0.473) * q + self.t * q**3
+
+    def chemical_potentials(self, eta, temperature_K=None):
+        mu, y = super().chemical_potentials(eta), eta[:, 1:]
+        q = (y**2).sum(1)
+        mu[:, 0] -= self.s * q
+        mu[:, 1:] += 2 * (3 * self.t * q**2 - self.s * (eta[:, 0] - 0.473))[:, None] * y
+        return mu
+
+    def hessian(self, eta, temperature_K=None):
+        result, y = super().hessian(eta), eta[:, 1:]
+        q = (y**2).sum(1)
+        slope = 2 * (3 * self.t * q**2 - self.s * (eta[:, 0] - 0.473))
+        result[:, 1:, 1:] += slope[:, None, None] * np.eye(6)
+        result[:, 1:, 1:] += 24 * self.t * q[:, None, None] * y[:, :, None] * y[:, None]
+        return result
+
+
+def test_phases_that_are_close_together():
+    """Their compositions differ by 0.01, a step of the grid."""
+    surface = FirstOrder(7, a0=0.0243, b=-0.1, c=-0.44)
+    grid = PathGrid(half_width=0.08, composition_step=0.01, order_step=0.02)
+    found = isotherm(surface, zigzag(), 300.0, grid=grid)
+    x = found.path.eta[:, 0]
+    assert zigzag().domain.contains(found.path.eta).all()
+    assert np.allclose(found.path.free_energy, surface.free_energy(found.path.eta))
+    ((first, last),) = found.tangents
+    # the slopes of g differ by s q there, its curvature is 2 k without order
+    assert x[first] == pytest.approx(0.473 - 0.444 * 0.09 / 8, abs=0.002)
+    assert x[last] == pytest.approx(0.473 + 0.444 * 0.09 / 8, abs=0.002)
+    fine = PathGrid(half_width=0.08, composition_step=0.002, order_step=0.02)
+    same = lowest_path(surface, zigzag(), fine)
+    shared = np.isin(np.round(same.eta[:, 0], 6), np.round(x, 6))
+    assert shared.sum() > len(grid.compositions(zigzag()))
+    mine = np.isin(np.round(x, 6), np.round(same.eta[:, 0], 6))
+    # nowhere is a lower state left out
+    assert (found.path.free_energy[mine] <= same.free_energy[shared] + 1e-12).all()
+
+
 def test_branches_agree_where_the_free_energy_is_convex():
     calculator = monte_carlo(repeat=(4, 4, 4), temperature_K=2500)
     found = list(composition_curve(calculator, 5, rng=np.random.default_rng(1)))

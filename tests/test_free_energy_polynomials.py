@@ -61,6 +61,27 @@ def test_polynomials_are_fitted_exactly_and_kept(rng, tmp_path):
         fit(degree=0)
 
 
+def test_components_count_by_how_much_they_vary(rng):
+    """An offset of the composition's potential, whose zero is arbitrary, changes no weight."""
+    points = exact_points(LANDAU, billiard_walk(l1_2().domain, 60, rng=rng))
+    plain = fit()._weights(points.mu)
+    assert np.allclose(plain, fit()._weights(points.mu + np.array([5.0, 0, 0, 0])))
+    assert np.allclose(plain[0], points.mu[:, 0].std() ** -0.5)
+
+
+def test_points_that_are_not_settled_count_less(rng):
+    points = exact_points(LANDAU, billiard_walk(l1_2().domain, 60, rng=rng))
+    assert np.array_equal(points.weights_by_error(), np.ones(60))
+    error = np.full((60, 4), 1e-4)
+    error[:10] = 0.05
+    noisy = replace(points, mu_error=error, mu=points.mu + rng.normal(0, error))
+    weights = noisy.weights_by_error()
+    assert np.allclose(weights[10:], 0.5)
+    assert weights[:10].max() < 1e-5
+    alike, weighed = (fit(weigh_errors=flag)(noisy, rng=rng) for flag in (False, True))
+    assert mean_squared_error(weighed, points) < 0.1 * mean_squared_error(alike, points)
+
+
 def test_ideal_mixing_is_exact_where_sites_are_independent(rng):
     """Without interactions the free energy is that of ideal mixing on the sublattices."""
     found = l1_2()

@@ -1,5 +1,6 @@
 """Networks as the fit of the loop, and what a run keeps of fits and searches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,24 @@ from free_energy_cases import l1_2
 from free_energy_oracles import Landau, exact_points
 
 from ase_hal.free_energy import (
+    LBFGS,
+    Architecture,
     GlobalSampling,
     HighError,
     IDNNFit,
     IDNNSearch,
     PolynomialFit,
+    Round,
     Stopping,
     Strategy,
     SurfaceCommittee,
     SurrogateMC,
+    Training,
     billiard_walk,
     learn_free_energy,
+    learning,
 )
+from ase_hal.free_energy.idnn_fit import FoundIDNN
 from ase_hal.free_energy_run.fit_sections import FitSection
 from ase_hal.free_energy_run.remembered import RememberedFit, RememberedSearch
 
@@ -66,14 +73,68 @@ def test_networks_and_searches_are_done_once(points, tmp_path: Path) -> None:
     assert np.array_equal(
         one.chemical_potentials(points.eta), other.chemical_potentials(points.eta)
     )
-    search = RememberedSearch(IDNNSearch(NETWORKS.idnn(l1_2()), 2, 2), tmp_path, counted)
-    first, again = (search(points, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    search = RememberedSearch(IDNNSearch(2, 2), tmp_path, counted)
+    first, again = (search(points, remembered, rng=np.random.default_rng(seed)) for seed in (1, 2))
     assert counted.calls == [40, 40]
-    assert first.fit.idnn.training == again.fit.idnn.training
-    assert first.fit.idnn.architecture == again.fit.idnn.architecture
+    one, other = (found.fit.fit for found in (first, again))
+    assert one.idnn.training == other.idnn.training
+    assert one.idnn.architecture == other.idnn.architecture
+    assert one.members == 2
+    assert first.improved == again.improved
     assert first.committee is not None
     assert again.committee is not None
     assert len(again.committee.members) == 2
+
+
+def test_a_run_with_two_searches_is_remembered(tmp_path: Path) -> None:
+    """Fits after a better network was found are on disk, too, and a second search begins there."""
+    pytest.importorskip("torch")
+    pytest.importorskip("optuna")
+    rng = np.random.default_rng(1)
+    surrogate = SurrogateMC(Landau(4, x0=0.25), l1_2(), temperature_K=300, rng=rng)
+    strategy = Strategy([GlobalSampling(count=10)], stopping=Stopping(rounds=5))
+    # of a fit that is hardly trained the error rises often enough; no test set: that of training
+    idnn = NETWORKS.idnn(l1_2())
+    weak = replace(idnn, training=Training(LBFGS(1), validation=0.0))
+    asked: list[IDNNFit] = []
+
+    class Better(IDNNSearch):
+        """Finds another architecture each time."""
+
+        def __call__(self, points, fit, *, rng):
+            asked.append(fit)
+            width = fit.idnn.architecture.hidden[0] + 1
+            other = fit.idnn.with_architecture(Architecture((width,), ()))
+            better = replace(fit, idnn=other)
+            return FoundIDNN(True, better, better(points, rng=rng), None)
+
+    def learned() -> tuple[list[Round], Counted]:
+        counted = Counted()
+        rounds = learn_free_energy(
+            {300.0: surrogate},
+            l1_2(),
+            strategy,
+            RememberedFit(IDNNFit(weak), tmp_path, counted),
+            rng=np.random.default_rng(3),
+            search=RememberedSearch(Better(), tmp_path, counted),
+        )
+        return list(rounds), counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "rises", lambda errors: len(errors) - 1)
+        rounds, counted = learned()
+        again, nothing = learned()
+    assert [step.improved for step in rounds] == [False, False, True, False, True]
+    assert [fit.idnn.architecture.hidden for fit in asked] == [(6,), (7,)]
+    assert rounds[3].surface.architecture.hidden == (7,)
+    assert sorted(path.parent.name for path in tmp_path.glob("rounds/*/surface.json")) == [
+        f"{number:04d}" for number in range(5)
+    ]
+    assert len(counted.calls) == 7
+    assert nothing.calls == []
+    eta = l1_2().domain.centre[None]
+    for one, other in zip(rounds, again, strict=True):
+        assert np.array_equal(one.surface.free_energy(eta), other.surface.free_energy(eta))
 
 
 def test_counts_can_be_tuned_with_a_surrogate() -> None:

@@ -20,23 +20,35 @@ from typer.testing import CliRunner
 
 import ase_hal.free_energy_run.run as run_module
 from ase_hal.cli import app
-from ase_hal.free_energy import PolynomialSurface, SurfaceCommittee, UmbrellaMC
+from ase_hal.free_energy import Point, PolynomialSurface, Proposal, SurfaceCommittee, UmbrellaMC
+from ase_hal.free_energy.points import FailedPoint
 from ase_hal.free_energy_run.display import RunDisplay
 from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.run import run
+from ase_hal.free_energy_run.store import PointStore
 from ase_hal.free_energy_run.surface_files import read_surface, write_surface
-from ase_hal.journal import Log
+from ase_hal.journal import Log, remove_leftovers
 
 SETS = ("points.jsonl", "test.jsonl", "curve.jsonl", "points_proposals.jsonl")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run that was left alone, with its report."""
+    """The directory of a run that was left alone, without the report, which costs most time."""
     folder = tmp_path_factory.mktemp("finished")
-    return run(written(folder), folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "write_report", lambda directory: None)
+        return run(written(folder), folder / "run")
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The directories whose reports would have been written."""
+    wanted: list[Path] = []
+    monkeypatch.setattr(run_module, "write_report", wanted.append)
+    return wanted
 
 
 def contents(directory: Path) -> dict[str, list[dict[str, Any]]]:
@@ -70,12 +82,12 @@ def test_everything_is_on_disk(finished: Path) -> None:
 
 
 def test_report_has_the_figures_of_the_paper(finished: Path) -> None:
-    page = (finished / "report" / "index.html").read_text()
+    page = write_report(finished).read_text()
     pictures = {path.stem for path in (finished / "report").glob("*.png")}
     assert pictures == {
         "composition_order", "criteria", "curve", "errors", "path", "phases", "two_orders"
     }  # fmt: skip
-    assert page.count("<picture>") == len(pictures)
+    assert page.count("<img ") == len(pictures)
     assert "Finished: the last round asked for is done." in page
     assert "nan" not in page.split("base64")[0].lower()
 
@@ -92,21 +104,22 @@ def test_report_of_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:
             write_report(wrong)
 
 
-def test_run_again_does_nothing(finished: Path) -> None:
+def test_run_again_does_nothing(finished: Path, no_report: list[Path]) -> None:
     before = (finished / "points.jsonl").read_bytes()
     seen: list[Any] = []
     run(finished.parent / "tiny.yaml", finished, on_event=seen.append)
     assert [event["event"] for event in seen] == ["end"]
+    assert no_report == [finished]
     assert (finished / "points.jsonl").read_bytes() == before
 
 
 def test_more_rounds_go_on_where_the_run_ended(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, no_report: list[Path]
 ) -> None:
-    monkeypatch.setattr(run_module, "write_report", lambda directory: None)
-    fewer = changed("stopping", "rounds", to=2)
-    short = run(written(tmp_path, fewer, "short.yaml"), tmp_path / "run")
-    assert len({point["round"] for point in Log.read(short / "points.jsonl")}) == 2
+    short = tmp_path / "run"
+    for n_rounds, stopping in ((1, {"rounds": 3, "target": 1e9}), (2, {"rounds": 2})):
+        run(written(tmp_path, changed("stopping", to=stopping), "short.yaml"), short)
+        assert len({point["round"] for point in Log.read(short / "points.jsonl")}) == n_rounds
     run(written(tmp_path), short)
     assert contents(short) == contents(finished)
     rounds = [e["round"] for e in Log.read(short / "log.jsonl") if e["event"] == "round"]
@@ -162,13 +175,16 @@ class Broken:
 
 @pytest.mark.parametrize("n_good", [0, 20])
 def test_a_broken_sampler_loses_nothing(
-    n_good: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n_good: int,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_report: list[Path],
 ) -> None:
     document = changed("workers", to=1)
     del document["composition_curve"], document["test"]
     file = written(tmp_path, document)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "write_report", lambda directory: None)
         Broken(patch, n_good)
         if n_good:
             run(file, tmp_path / "run")
@@ -181,7 +197,6 @@ def test_a_broken_sampler_loses_nothing(
         "no licence"
     }
     # once the licence is there again, the run goes on as if nothing had been
-    monkeypatch.setattr(run_module, "write_report", lambda directory: None)
     run(file, tmp_path / "run")
     assert not Log.read(tmp_path / "run" / "points_failed.jsonl")
     mine, theirs = (
@@ -222,7 +237,7 @@ def test_two_runs_in_one_directory_are_refused(finished: Path) -> None:
 # --- the command line and what it shows ---------------------------------------------------
 
 
-def test_commands(finished: Path, tmp_path: Path) -> None:
+def test_commands(finished: Path, tmp_path: Path, no_report: list[Path]) -> None:
     runner = CliRunner()
     good = runner.invoke(app, ["free-energy", "run", str(written(tmp_path)), "--check"])
     assert good.exit_code == 0, good.output
@@ -267,14 +282,60 @@ def test_display(terminal: bool, finished: Path) -> None:
     assert "point failed (round 1, wells): mu is not finite" in shown
     assert "(10 meV)²" in shown
     assert "committee" in shown
-    assert "report/index.html" in shown
+    assert "surface.json" in shown
     assert ("\x1b[" in shown) == terminal
     row = display.progress.rows[0]
     assert row.n_found == sum(point["round"] == 0 for point in points)
     assert display.progress.criteria["section"].weight is None
 
 
-# --- surfaces on disk ---------------------------------------------------------------------
+# --- surfaces and points on disk ----------------------------------------------------------
+
+
+def test_what_a_killed_write_leaves_behind_is_known(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surface, seen = read_surface(finished / "surface"), []
+
+    def fsync(descriptor: int) -> None:
+        for path in [*tmp_path.glob(".*")]:
+            shutil.copy(path, tmp_path / "killed" / path.name)
+            seen.append(path.name)
+
+    (tmp_path / "killed").mkdir()
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_surface(surface, tmp_path / "better")
+    assert len(seen) >= 2
+    remove_leftovers(tmp_path / "killed")
+    assert list((tmp_path / "killed").iterdir()) == []
+
+
+def test_a_temperature_at_which_all_failed_is_asked_for_again(
+    finished: Path, tmp_path: Path
+) -> None:
+    records = [r for r in Log.read(finished / "points.jsonl") if r["round"] == 0]
+    proposals = [
+        Proposal(0, r["index"], r["criterion"], np.array(r["target"]), r["temperature_K"])
+        for r in records
+    ]
+    with PointStore(tmp_path, "points") as store:
+        for proposal, record in zip(proposals, records, strict=True):
+            if proposal.temperature_K == 600.0:
+                store.keep(Point.from_record(record))
+            else:
+                store.reject(FailedPoint(proposal, "no licence"))
+    with PointStore(tmp_path, "points") as store:
+        n_failed = store.n_failed
+        assert n_failed == sum(p.temperature_K == 800.0 for p in proposals) > 0
+        store.forget_failures()
+        assert store.n_failed == 0
+        assert sum(store.known(p) is None for p in proposals) == n_failed
+        # some points of each: these failures stay
+        again = [p for p in proposals if p.temperature_K == 800.0]
+        store.keep(Point.from_record(records[proposals.index(again[0])]))
+        store.reject(FailedPoint(again[1], "no licence"))
+        store.forget_failures()
+        assert store.n_failed == 1
 
 
 def test_surfaces_are_kept(finished: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from free_energy_cases import l1_2
 from free_energy_runs import changed, written
 
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
@@ -57,6 +58,14 @@ WRONG = [
     ),
     (("criteria",), [{"name": "high_error", "count": 2}], "all need a surface"),
     (("test", "criteria", 0, "free"), [0, 4], "test.criteria[0].free: there are 4 order"),
+    (("test", "criteria", 0, "free"), [0, 0], "test.criteria[0].free: an order parameter is given"),
+    (("test", "criteria", 0, "free"), [1, 2], "test.criteria[0].free: there are no states in whi"),
+    (("fit", "members"), 1, "criteria[3]: would never be asked: it needs fit.members"),
+    (
+        ("test", "criteria", 0),
+        {"name": "committee", "count": 2},
+        "test.criteria: all need a surface",
+    ),
     (("novelty",), {"threshold": "r_1"}, "novelty.threshold: should be 'mean' or 'max'"),
     (("stopping", "rounds"), 0, "stopping.rounds: should be greater than or equal to 1"),
     (("composition_curve", "points"), 2, "composition_curve.points: should be greater"),
@@ -71,6 +80,41 @@ def test_wrong_files_end_in_one_clear_line(path, value, says, tmp_path: Path) ->
     assert says in str(caught.value)
 
 
+def test_a_committee_of_the_test_set_needs_members(tmp_path: Path) -> None:
+    """A search for hyperparameters comes later than the test set."""
+    document = changed("fit", to={"name": "idnn", "degree": 4})
+    document["search"] = {"trials": 2, "members": 2}
+    assert FreeEnergyRunFile.read(written(tmp_path, document)).search() is not None
+    document["test"]["criteria"].append({"name": "committee", "count": 2})
+    with pytest.raises(RunFileError, match=r"test.criteria\[2\]: would never be asked"):
+        FreeEnergyRunFile.read(written(tmp_path, document))
+
+
+def test_defaults_of_the_file_are_what_is_built(tmp_path: Path) -> None:
+    document = changed("fit", to={"name": "idnn", "degree": 4, "members": 2})
+    fit = FreeEnergyRunFile.read(written(tmp_path, document)).settings.fit
+    built = fit.idnn(l1_2())
+    assert built.architecture.hidden == fit.hidden == (32, 32)
+    assert built.architecture.trivial_hidden == fit.trivial_hidden
+    assert built.training.optimizer.iterations == fit.iterations
+    assert (built.training.validation, built.training.patience) == (fit.validation, fit.patience)
+
+
+def test_a_search_without_optuna_is_a_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ase_hal.free_energy_run.fit_sections as sections
+
+    installed = sections.find_spec
+    monkeypatch.setattr(
+        sections, "find_spec", lambda name: None if name == "optuna" else installed(name)
+    )
+    document = changed("fit", to={"name": "idnn", "degree": 4})
+    document["search"] = {}
+    with pytest.raises(RunFileError, match=r"search: a search needs optuna: pip install"):
+        FreeEnergyRunFile.read(written(tmp_path, document))
+
+
 def test_an_idnn_without_torch_is_a_wrong_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,4 +122,4 @@ def test_an_idnn_without_torch_is_a_wrong_file(
 
     monkeypatch.setattr(sections, "find_spec", lambda name: None)
     with pytest.raises(RunFileError, match=r"fit.name: an IDNN needs torch: pip install"):
-        FreeEnergyRunFile.read(written(tmp_path, changed("fit", to={"name": "idnn"})))
+        FreeEnergyRunFile.read(written(tmp_path, changed("fit", to={"name": "idnn", "members": 2})))

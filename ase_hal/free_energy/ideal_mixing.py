@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase.units import kB
-from scipy.special import xlogy
 
 from ase_hal.free_energy.symmetry import Array
 
-EDGE = 1e-6  # occupations closer than this to 0 and 1 have the derivatives that belong there
+# Occupations closer than this to 0 and 1, or beyond, have the Taylor expansion of second order
+# about it: means of Monte Carlo leave the domain a little, where logarithms would tell nonsense.
+EDGE = 0.01
+
+
+def mixing_function(x: Any, xp: Any = np) -> tuple[Any, Any, Any]:
+    """x ln x + (1 - x) ln(1 - x) with its first and second derivative, finite for every x.
+
+    Parameters
+    ----------
+    x : array or tensor
+        Occupations.
+    xp : module
+        numpy or torch.
+    """
+    inside = xp.clip(x, EDGE, 1 - EDGE)
+    beyond = x - inside
+    full, empty = xp.log(inside), xp.log1p(-inside)
+    first, second = full - empty, 1 / (inside * (1 - inside))
+    value = inside * full + (1 - inside) * empty + beyond * (first + beyond * second / 2)
+    return value, first + beyond * second, second
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +39,7 @@ class IdealMixing:
 
     .. math:: g = \frac{k_B T}{N} \sum_i [x_i \ln x_i + (1 - x_i) \ln(1 - x_i)], \quad x = Q^+ \eta
 
-    It has the right divergence of mu where sites become full or empty.
+    It has the steep rise of mu where sites become full or empty.
 
     Attributes
     ----------
@@ -31,20 +51,17 @@ class IdealMixing:
 
     def free_energy(self, eta: Array, temperature_K: Array) -> Array:
         """Values (n,) at points (n, d) and temperatures (n,), eV per site."""
-        x = np.clip(eta @ self.inverse.T, 0, 1)
-        return kB * temperature_K * (xlogy(x, x) + xlogy(1 - x, 1 - x)).mean(axis=1)
+        value, _, _ = mixing_function(eta @ self.inverse.T)
+        return np.asarray(kB * temperature_K * value.mean(axis=1))
 
     def chemical_potentials(self, eta: Array, temperature_K: Array) -> Array:
         """First derivatives (n, d), eV per site."""
-        x = self._interior(eta)
-        return kB * temperature_K[:, None] * (np.log(x / (1 - x)) @ self.inverse) / len(x.T)
+        _, first, _ = mixing_function(eta @ self.inverse.T)
+        return np.asarray(kB * temperature_K[:, None] * (first @ self.inverse) / len(self.inverse))
 
     def hessian(self, eta: Array, temperature_K: Array) -> Array:
         """Second derivatives (n, d, d), eV per site."""
-        x = self._interior(eta)
+        _, _, second = mixing_function(eta @ self.inverse.T)
         pairs = self.inverse[:, :, None] * self.inverse[:, None]
-        flat = (1 / (x * (1 - x))) @ pairs.reshape(len(pairs), -1) / len(x.T)
+        flat = second @ pairs.reshape(len(pairs), -1) / len(pairs)
         return np.asarray(kB * temperature_K[:, None, None] * flat.reshape(-1, *pairs.shape[1:]))
-
-    def _interior(self, eta: Array) -> Array:
-        return np.clip(eta @ self.inverse.T, EDGE, 1 - EDGE)

@@ -36,7 +36,7 @@ class IDNN:
     training : Training
     mixing : {"composition", "none"} or (S, d) array
         Term that is added to the networks: k_B T [x ln x + (1 - x) ln(1 - x)], whose derivative
-        diverges at the ends of the composition as the true one does. An array gives the mean
+        is steep at the ends of the composition as the true one is. An array gives the mean
         occupations x = rows @ eta of S equal sublattices, for instance ``OrderParameters.inverse``.
 
     Examples
@@ -71,7 +71,7 @@ class IDNN:
     ) -> IDNN:
         """Invariants up to a degree, and ideal mixing on the sublattices of the ordering.
 
-        With the sublattices, chemical potentials diverge at all walls of the domain, as they do
+        With the sublattices, chemical potentials are steep at all walls of the domain, as they are
         in truth: on the Monte Carlo of LCO the networks then learn several times faster.
         """
         return cls(
@@ -105,21 +105,36 @@ class IDNN:
         weights : (n,) array, optional
             Of the points in the loss; by default all alike.
         start : IDNNSurface, optional
-            Go on from its parameters, with its standardisation, instead of new ones.
+            Go on from its parameters, with its standardisation, instead of new ones. It has the
+            same networks, invariants and mixing term, and was trained at these temperatures.
 
         Raises
         ------
         ValueError
             If something is not finite, has the wrong shape, or leaves nothing to train on.
+        RuntimeError
+            If the loss was never finite.
         """
+        from ase_hal.free_energy.idnn_features import one_thread
+
+        check_generator(rng)
+        data = _checked(eta, mu, temperature_K, weights, self.invariants.dimension)
+        if start is not None:
+            self._check_start(start, data[2])
+        with one_thread():
+            return self._trained(data, start, rng)
+
+    def _trained(
+        self,
+        data: tuple[Array, Array, Array, Array],
+        start: IDNNSurface | None,
+        rng: np.random.Generator,
+    ) -> IDNNSurface:
+        """`fit` with points, potentials, temperatures and weights that were checked."""
         from ase_hal.free_energy.idnn_features import torch
         from ase_hal.free_energy.idnn_network import build, parameters_of
         from ase_hal.free_energy.idnn_training import Batch, Objective, start_linear, train
 
-        check_generator(rng)
-        data = _checked(eta, mu, temperature_K, weights, self.invariants.dimension)
-        if start is not None and start.architecture != self.architecture:
-            raise ValueError(f"the start has other networks: {start.architecture}")
         constants = self._constants(*data[:3]) if start is None else start.constants
         model = build(
             self.invariants,
@@ -167,6 +182,24 @@ class IDNN:
     def with_architecture(self, architecture: Architecture) -> IDNN:
         """The same with other layers."""
         return replace(self, architecture=architecture)
+
+    def _check_start(self, start: IDNNSurface, temperature_K: Array) -> None:
+        """ValueError where parameters of another surface would mean something else here."""
+        own, theirs, known = self.invariants, start.invariants, start.constants
+        if start.architecture != self.architecture:
+            raise ValueError(f"the start has other networks: {start.architecture}")
+        if not (
+            np.array_equal(own.exponents, theirs.exponents)
+            and np.array_equal(own.coefficients, theirs.coefficients)
+        ):
+            raise ValueError("the start has other invariants")
+        if not np.array_equal(self._mixing()[0], known.mixing_rows):
+            raise ValueError("the start has another mixing term")
+        if not start.temperature_is_input and (np.abs(temperature_K - known.centre_K) > 1e-6).any():
+            raise ValueError(
+                f"the start was trained at {known.centre_K:g} K only, not at "
+                f"{temperature_K.min():g} to {temperature_K.max():g} K"
+            )
 
     def _mixing(self) -> tuple[Array, Array]:
         """Rows (S, d) and weights (S,) of the mixing term."""

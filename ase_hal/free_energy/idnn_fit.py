@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ase_hal.free_energy.idnn import IDNN
+from ase_hal.free_energy.learning import Fit
 from ase_hal.free_energy.points import Points
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
+from ase_hal.free_energy.symmetry import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +23,13 @@ class IDNNFit:
     idnn : IDNN
     members : int
         Train so many and take their mean, which makes them a committee; one alone by default.
+    weigh_errors : bool
+        Let points with large statistical errors count less (`Points.weights_by_error`).
     """
 
     idnn: IDNN
     members: int = 1
+    weigh_errors: bool = False
 
     def __call__(self, points: Points, *, rng: np.random.Generator) -> Surface:
         """Train anew.
@@ -35,15 +40,27 @@ class IDNNFit:
         rng : np.random.Generator
             Draws the parameters to begin with.
         """
+        weights = self.weights(points)
         if self.members == 1:
-            return self.idnn.fit(points.eta, points.mu, temperature_K=points.temperature_K, rng=rng)
+            return self.idnn.fit(
+                points.eta,
+                points.mu,
+                temperature_K=points.temperature_K,
+                rng=rng,
+                weights=weights,
+            )
         return self.idnn.fit_committee(
             points.eta,
             points.mu,
             n_members=self.members,
             temperature_K=points.temperature_K,
             rng=rng,
+            weights=weights,
         )
+
+    def weights(self, points: Points) -> Array | None:
+        """Weights (n,) of the points; None where all count alike."""
+        return points.weights_by_error() if self.weigh_errors else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +69,17 @@ class FoundIDNN:
 
     Attributes
     ----------
-    fit : IDNNFit
+    improved : bool
+        Whether others than those to begin with are the best.
+    fit : Fit
         With the best ones.
     surface : Surface
     committee : SurfaceCommittee or None
         The best few.
     """
 
-    fit: IDNNFit
+    improved: bool
+    fit: Fit
     surface: Surface
     committee: SurfaceCommittee | None
 
@@ -70,32 +90,34 @@ class IDNNSearch:
 
     Attributes
     ----------
-    idnn : IDNN
-        The first trial; what is not searched is taken from here.
     n_trials : int
+        The first are the hyperparameters that there are.
     members : int
         The best so many surfaces become the committee.
     """
 
-    idnn: IDNN
     n_trials: int = 20
     members: int = 5
 
-    def __call__(self, points: Points, *, rng: np.random.Generator) -> FoundIDNN:
-        """Search with all points."""
+    def __call__(self, points: Points, fit: Fit, *, rng: np.random.Generator) -> FoundIDNN:
+        """Search with all points; what is not searched is taken from the present fit."""
         from ase_hal.free_energy.idnn_search import search
 
+        if not isinstance(fit, IDNNFit):
+            raise TypeError(f"hyperparameters are those of an IDNNFit, got {type(fit).__name__}")
         found = search(
-            self.idnn,
+            fit.idnn,
             points.eta,
             points.mu,
             temperature_K=points.temperature_K,
             n_trials=self.n_trials,
             rng=rng,
+            weights=fit.weights(points),
         )
         committee = found.committee(self.members)
         return FoundIDNN(
-            IDNNFit(found.best.idnn),
+            found.best.idnn is not fit.idnn,
+            replace(fit, idnn=found.best.idnn),
             found.best.surface,
             committee if len(committee.members) > 1 else None,
         )

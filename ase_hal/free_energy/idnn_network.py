@@ -9,7 +9,7 @@ x_k                `Features`          standardised invariants h_k(eta); x_0 the
 t                  `standard_T`        standardised temperature, where it is an input
 Y_0, Y             `trivial`, `whole`  networks
 epsilon            `energy`            unit of energy, eV
-f, R, w            `Mixing`            x ln x + (1 - x) ln(1 - x) of mean occupations x = R eta
+f, R, w            `Mixing`            `mixing_function` of mean occupations x = R eta
 =================  ==================  ====================================================
 
 The constant makes g zero for the empty lattice (eta = 0) at every temperature.
@@ -21,14 +21,13 @@ from collections.abc import Mapping
 
 from ase.units import kB
 
+from ase_hal.free_energy.ideal_mixing import mixing_function
 from ase_hal.free_energy.idnn_features import Features, Tensor, torch
 from ase_hal.free_energy.idnn_layers import Layers
 from ase_hal.free_energy.idnn_settings import Architecture
 from ase_hal.free_energy.idnn_surface import Constants
 from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.free_energy.symmetry import Array
-
-EDGE = 1e-6  # occupations this close to 0 and 1 have the mixing term's Taylor expansion
 
 
 class Mixing(torch.nn.Module):
@@ -49,24 +48,13 @@ class Mixing(torch.nn.Module):
 
     def forward(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Values (n,) and derivatives (n, d) at points (n, d)."""
-        inside, beyond = self._occupations(eta)
-        first = torch.log(inside) - torch.log1p(-inside)
-        second = 1 / (inside * (1 - inside))
-        value = inside * torch.log(inside) + (1 - inside) * torch.log1p(-inside)
-        value = value + beyond * (first + beyond * second / 2)
-        return value @ self.weights, ((first + beyond * second) * self.weights) @ self.rows
+        value, slope, _ = mixing_function(eta @ self.rows.T, torch)
+        return value @ self.weights, (slope * self.weights) @ self.rows
 
     def curvature(self, eta: Tensor) -> Tensor:
         """Second derivatives (n, d, d)."""
-        inside, _ = self._occupations(eta)
-        second = self.weights / (inside * (1 - inside))
-        return torch.einsum("ns,si,sj->nij", second, self.rows, self.rows)
-
-    def _occupations(self, eta: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean occupations (n, S), moved off the edges, and how far they were moved."""
-        x = eta @ self.rows.T
-        inside = torch.clamp(x, EDGE, 1 - EDGE)
-        return inside, x - inside
+        _, _, second = mixing_function(eta @ self.rows.T, torch)
+        return torch.einsum("ns,si,sj->nij", second * self.weights, self.rows, self.rows)
 
 
 class FreeEnergy(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +14,13 @@ from ase_hal.free_energy.idnn import IDNN
 from ase_hal.free_energy.idnn_settings import LBFGS, Activation, Adam, Architecture, Training
 from ase_hal.free_energy.idnn_surface import IDNNSurface
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
+from ase_hal.free_energy.symmetry import Array, IntArray
 from ase_hal.randomness import check_generator
 
 if TYPE_CHECKING:
     import optuna
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Trial:
     surface : IDNNSurface
     error : float
         Root mean square error of mu on points that it was not trained with, each component
-        divided by its standard deviation there.
+        divided by its standard deviation.
     """
 
     idnn: IDNN
@@ -137,7 +141,7 @@ def search(
     """Train with many sets of hyperparameters.
 
     All are compared on the same points, chosen at random, that none is trained with. The first
-    trial is that of `idnn` itself.
+    trial is that of `idnn` itself. Trials whose training fails are left out.
 
     Parameters
     ----------
@@ -151,45 +155,72 @@ def search(
     sampler : {"random", "tpe"}
         How Optuna chooses: at random, as the paper does, or learning from earlier trials.
     held_out : float
-        Fraction of the points to compare on.
+        Fraction of the points to compare on, but at least one point.
     on_trial : callable, optional
         Called with the number of each trial and the trial.
+
+    Raises
+    ------
+    RuntimeError
+        If no trial succeeds.
     """
     optuna = _imported_optuna()
     check_generator(rng)
     points, potentials = np.asarray(eta, dtype=float), np.asarray(mu, dtype=float)
     n = len(points)
-    if n_trials < 1 or not 0 < held_out < 1 or not 1 <= int(held_out * n) < n - 1:
+    n_test = max(int(held_out * n), 1)
+    if n_trials < 1 or not 0 < held_out < 1 or n - n_test < 2:
         raise ValueError(
             f"a search needs trials and points on both sides, got {n_trials} trials and a fraction "
             f"{held_out} of {n} points"
         )
     temperatures = np.broadcast_to(np.asarray(temperature_K, dtype=float), n)
     of_points = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
+    data = (points, potentials, temperatures, of_points)
     order = rng.permutation(n)
-    test, rows = np.split(order, [int(held_out * n)])
-    spread = np.maximum(potentials[test].std(axis=0), 1e-12)
+    test, rows = np.split(order, [n_test])
+    spread = np.maximum(potentials.std(axis=0), 1e-12)
     study = _study(optuna, sampler, rng)
     trials: list[Trial] = []
     for number in range(n_trials):
         asked = study.ask()
         candidate = (space or SearchSpace()).draw(asked, idnn) if number else idnn
-        surface = candidate.fit(
-            points[rows],
-            potentials[rows],
-            temperature_K=temperatures[rows],
-            weights=of_points[rows],
-            rng=rng,
-        )
-        told = temperatures[test] if surface.temperature_is_input else None
-        found = surface.chemical_potentials(points[test], told)
-        error = float(np.sqrt(np.mean(((found - potentials[test]) / spread) ** 2)))
+        try:
+            trials.append(_tried(candidate, data, rows, test, spread, rng=rng))
+        except RuntimeError as problem:
+            logger.info("trial %d of a search failed: %s", number, problem)
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            continue
         if number:
-            study.tell(asked, error)
-        trials.append(Trial(candidate, surface, error))
+            study.tell(asked, trials[-1].error)
         if on_trial is not None:
             on_trial(number, trials[-1])
+    if not trials:
+        raise RuntimeError(f"the training of all {n_trials} trials of a search failed")
     return Search(tuple(sorted(trials, key=lambda trial: trial.error)))
+
+
+def _tried(
+    idnn: IDNN,
+    data: tuple[Array, Array, Array, Array],
+    rows: IntArray,
+    test: IntArray,
+    spread: Array,
+    *,
+    rng: np.random.Generator,
+) -> Trial:
+    """Train with the rows of points, potentials, temperatures and weights, and test with others.
+
+    RuntimeError where that leads nowhere.
+    """
+    eta, mu, kelvin, weights = (part[rows] for part in data)
+    surface = idnn.fit(eta, mu, temperature_K=kelvin, weights=weights, rng=rng)
+    eta, mu, kelvin, _ = (part[test] for part in data)
+    found = surface.chemical_potentials(eta, kelvin if surface.temperature_is_input else None)
+    error = float(np.sqrt(np.mean(((found - mu) / spread) ** 2)))
+    if not np.isfinite(error):
+        raise RuntimeError(f"its error is {error}")
+    return Trial(idnn, surface, error)
 
 
 def _imported_optuna() -> Any:

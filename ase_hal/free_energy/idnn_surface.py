@@ -159,12 +159,12 @@ class IDNNSurface:
         temperature_K: npt.ArrayLike | None,
         shape: tuple[int, ...],
     ) -> Array:
-        from ase_hal.free_energy.idnn_features import torch
+        from ase_hal.free_energy.idnn_features import one_thread, torch
 
         points = checked_points(eta, self.dimension)
         temperatures = self._temperatures(temperature_K, len(points))
         result = np.empty((len(points), *shape))
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
             for start in range(0, len(points), CHUNK):
                 part = slice(start, start + CHUNK)
                 tensors = (torch.as_tensor(x[part].copy()) for x in (points, temperatures))

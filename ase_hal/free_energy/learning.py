@@ -9,14 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
-from ase_hal.free_energy.measuring import measure
+from ase_hal.free_energy.measuring import check_temperatures, measure
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.points import FailedPoint, Point, Points, Proposal
 from ase_hal.free_energy.sample import Sampler
 from ase_hal.free_energy.stopping import rises
 from ase_hal.free_energy.strategy import Model, Strategy, propose
 from ase_hal.free_energy.surface import Surface
-from ase_hal.free_energy.surface_committee import SurfaceCommittee
+from ase_hal.free_energy.surface_committee import SurfaceCommittee, committee_of
 from ase_hal.randomness import stream
 
 # Streams of the parts of a round.
@@ -34,6 +34,10 @@ class Found(Protocol):
     """What a search for hyperparameters found."""
 
     @property
+    def improved(self) -> bool:
+        """Whether the best hyperparameters are others than those that the search began with."""
+
+    @property
     def fit(self) -> Fit:
         """With the best hyperparameters."""
 
@@ -47,9 +51,9 @@ class Found(Protocol):
 
 
 class Search(Protocol):
-    """Points in, better hyperparameters out."""
+    """Points and the present fit in, better hyperparameters out."""
 
-    def __call__(self, points: Points, *, rng: np.random.Generator) -> Found: ...
+    def __call__(self, points: Points, fit: Fit, *, rng: np.random.Generator) -> Found: ...
 
 
 class Measure(Protocol):
@@ -90,6 +94,7 @@ class Round:
     surface : Surface
         Fitted to `points`.
     committee : SurfaceCommittee or None
+        Fitted to `points`, too; the next round may query it.
     weights : mapping of str to float
         Of the criteria in this round.
     train, test : mapping of str to float
@@ -149,8 +154,9 @@ def learn_free_energy(
     test : Points, optional
         Never fitted to; its error decides when to stop. Without it that of the training set does.
     search : callable, optional
-        Looks for better hyperparameters where the error has risen twice in a row. The committee
-        it finds is the one that is queried in the rounds after it.
+        Looks for better hyperparameters where the error has risen twice in a row. The search
+        itself says whether it has found such. The committee it finds is queried in the round
+        after it: later on its members would not know the newest points.
     propose, measure : callable
         Replace the functions of these names, for example to pass an executor, or to remember
         what was done.
@@ -163,8 +169,8 @@ def learn_free_energy(
     Raises
     ------
     ValueError
-        If no point of the first round succeeds, or a criterion proposes a point outside the
-        domain.
+        If no point of the first round succeeds, or none at one of the temperatures, or a
+        criterion proposes a point outside the domain.
 
     Examples
     --------
@@ -185,6 +191,7 @@ def learn_free_energy(
             yield _fruitless(last, model.round, proposals, failed)
             return
         known += found
+        check_temperatures(known, failed)
         points = Points.of(known, order_parameters.dimension)
         surface, committee = fits(points, model.round)
         last = Round(
@@ -194,7 +201,7 @@ def learn_free_energy(
             tuple(failed),
             points,
             surface,
-            committee or model.committee,
+            committee,
             {c.name: model.weights.get(c.name, 1.0) for c in strategy.criteria},
             train=errors_by_criterion(surface, points),
             test={} if test is None else errors_by_criterion(surface, test),
@@ -228,7 +235,7 @@ class _Fits:
         self.errors: list[float] = []
         self._fit, self._search, self._test, self._rng = fit, search, test, rng
         self.searched = self.improved = False
-        self._since = 0  # the first round with the present hyperparameters
+        self._since = 0  # the round of the last search
 
     def __call__(self, points: Points, number: int) -> tuple[Surface, SurfaceCommittee | None]:
         """Surface and committee of a round."""
@@ -236,25 +243,19 @@ class _Fits:
         self.errors.append(self._error(surface, points))
         self.searched = self.improved = False
         if self._search is None or rises(self.errors[self._since :]) < _RISES:
-            return surface, _members(surface)
+            return surface, committee_of(surface)
         self.searched = True
-        found = self._search(points, rng=stream(self._rng, number, _SEARCH))
-        self._since = len(self.errors)
-        error = self._error(found.surface, points)
-        self.improved = error < self.errors[-1]
-        if self.improved:
-            self._fit, surface, self.errors[-1] = found.fit, found.surface, error
-        return surface, found.committee or _members(surface)
+        found = self._search(points, self._fit, rng=stream(self._rng, number, _SEARCH))
+        self._since = len(self.errors) - 1
+        self.improved = found.improved
+        if found.improved:
+            self._fit, surface = found.fit, found.surface
+            self.errors[-1] = self._error(surface, points)
+        return surface, found.committee or committee_of(surface)
 
     def _error(self, surface: Surface, points: Points) -> float:
         """What is to fall: the error of the test set, or else of the training set."""
         return mean_squared_error(surface, self._test if self._test is not None else points)
-
-
-def _members(surface: Surface) -> SurfaceCommittee | None:
-    """The committee that a surface brings along."""
-    members = tuple(getattr(surface, "members", ()))
-    return SurfaceCommittee(members) if len(members) > 1 else None
 
 
 def _weights(strategy: Strategy, before: Surface | None, last: Round) -> Mapping[str, float]:

@@ -71,6 +71,15 @@ def measure(
     return [found[p.index] for p in proposals if p.index in found]
 
 
+def check_temperatures(points: Sequence[Point], failed: Sequence[FailedPoint]) -> None:
+    """Raise ValueError if all points at a temperature failed: no surface can be asked there."""
+    known = {point.temperature_K for point in points}
+    for failure in failed:
+        temperature = failure.proposal.temperature_K
+        if temperature not in known:
+            raise ValueError(f"no point at {temperature:g} K succeeded: {failure.reason[:300]}")
+
+
 def _measure_group(
     group: Sequence[Proposal],
     sampler: Sampler,

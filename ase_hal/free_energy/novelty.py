@@ -33,7 +33,7 @@ class Novelty:
         A point nearer than this to a known one has the score zero.
     cap : float
         Eigenvalues larger than this quantile of those of the round count as much as it. Where
-        sites become full or empty the curvature diverges, and a few points at the walls of the
+        sites become full or empty the curvature is large, and a few points at the walls of the
         domain would leave out all others.
     """
 

@@ -163,6 +163,17 @@ class Points:
         """Number of order parameters d."""
         return self.eta.shape[1]
 
+    def weights_by_error(self) -> Array:
+        """Weights (n,) for a fit: the mean over components of ``s^2 / (s^2 + mu_error^2)``.
+
+        s is the median error of the component. A typical point has the weight 1/2, one that Monte
+        Carlo could not settle less.
+        """
+        typical = np.median(self.mu_error, axis=0)
+        with np.errstate(invalid="ignore"):
+            shares = typical**2 / (typical**2 + self.mu_error**2)
+        return np.asarray(np.where(self.mu_error > 0, shares, 1.0).mean(axis=1))
+
     @property
     def temperatures_K(self) -> tuple[float, ...]:
         """The temperatures that occur, from low to high."""

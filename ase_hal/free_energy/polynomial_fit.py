@@ -32,9 +32,11 @@ class PolynomialFit:
     composition_degree : int
         Highest degree in the composition of what multiplies each of them.
     mixing : bool
-        Add the free energy of ideal mixing, for the divergence at the walls of the domain.
+        Add the free energy of ideal mixing, for the steep potentials at the walls of the domain.
     members : int
         Surfaces drawn from the posterior: a committee.
+    weigh_errors : bool
+        Let points with large statistical errors count less (`Points.weights_by_error`).
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class PolynomialFit:
         composition_degree: int = 12,
         mixing: bool = True,
         members: int = 0,
+        weigh_errors: bool = False,
     ) -> None:
         if degree < 2 or composition_degree < 1 or members < 0:
             raise ValueError(
@@ -55,6 +58,7 @@ class PolynomialFit:
         self.degree = degree
         self.composition_degree = composition_degree
         self.members = members
+        self.weigh_errors = weigh_errors
         self.mixing = IdealMixing(order_parameters.inverse) if mixing else None
 
     @cached_property
@@ -92,8 +96,10 @@ class PolynomialFit:
         target = points.mu
         if self.mixing is not None:
             target = target - self.mixing.chemical_potentials(points.eta, points.temperature_K)
-        weights = self._weights(target)
-        rows = (rows.reshape(*target.shape, size) * weights[:, None]).reshape(-1, size)
+        weights = np.broadcast_to(self._weights(target), target.shape)
+        if self.weigh_errors:
+            weights = weights * np.sqrt(points.weights_by_error())[:, None]
+        rows = (rows.reshape(*target.shape, size) * weights[..., None]).reshape(-1, size)
         used = np.abs(rows).max(axis=0) > 1e-12  # the constant has no derivative
         scale = 1 / np.sqrt(np.mean(rows[:, used] ** 2, axis=0))
         factor = Factor.empty(int(used.sum())).update(rows[:, used], (target * weights).ravel())
@@ -115,8 +121,8 @@ class PolynomialFit:
         Equivalent components have the same.
         """
         n_trivial = self.order_parameters.n_trivial
-        spread = np.sqrt(np.mean(mu**2, axis=0))
-        spread[n_trivial:] = np.sqrt(np.mean(spread[n_trivial:] ** 2))
+        spread = mu.std(axis=0)
+        spread[n_trivial:] = np.sqrt(np.mean(mu[:, n_trivial:] ** 2))
         return 1 / np.sqrt(np.maximum(spread, 1e-6))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from os import PathLike
@@ -13,6 +14,7 @@ from ase_hal.free_energy.ideal_mixing import IdealMixing
 from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.free_energy.surface import checked_points
 from ase_hal.free_energy.symmetry import Array
+from ase_hal.journal import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,7 @@ class PolynomialSurface:
         return result
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the surface, with its members, as numbers only (.npz)."""
+        """Replace a file by the surface, with its members, as numbers only (.npz)."""
         u, h = self.basis.trivial, self.basis.invariants
         arrays = {
             "trivial_exponents": u.exponents,
@@ -141,8 +143,9 @@ class PolynomialSurface:
         }
         if self.mixing is not None:
             arrays["inverse"] = self.mixing.inverse
-        with open(path, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomically(path, buffer.getvalue())
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> PolynomialSurface:

@@ -91,6 +91,7 @@ class Model:
         )
         return Knowledge(
             self.order_parameters,
+            temperature_K,
             self.round,
             self.points[self.points.temperature_K == temperature_K],
             self.surface and AtTemperature(self.surface, temperature_K),

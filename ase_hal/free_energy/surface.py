@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -38,18 +39,23 @@ def hessian_eigenvalues(
     eta: npt.ArrayLike,
     temperature_K: float | None = None,
     *,
+    without: Callable[[Array], Array] | None = None,
     chunk: int = 16_384,
 ) -> Array:
     """Eigenvalues (n, d) of the Hessian at points (n, d), in ascending order, eV per site.
 
-    Only `chunk` Hessians are held at a time: a million points of seven order parameters take
-    56 MB.
+    With `without`, those of what is left of Hessians (n, d, d) after its values at the points are
+    subtracted. Only `chunk` Hessians are held at a time: a million points of seven order
+    parameters take 56 MB.
     """
     points = checked_points(eta, surface.dimension)
     result = np.empty_like(points)
     for start in range(0, len(points), chunk):
         part = slice(start, start + chunk)
-        result[part] = np.linalg.eigvalsh(surface.hessian(points[part], temperature_K))
+        hessians = surface.hessian(points[part], temperature_K)
+        if without is not None:
+            hessians = hessians - without(points[part])
+        result[part] = np.linalg.eigvalsh(hessians)
     return result
 
 

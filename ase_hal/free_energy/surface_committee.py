@@ -58,3 +58,9 @@ class SurfaceCommittee:
         """
         mu = np.array([m.chemical_potentials(eta, temperature_K) for m in self.members])
         return np.asarray(mu.var(axis=0).sum(axis=1))
+
+
+def committee_of(surface: Surface) -> SurfaceCommittee | None:
+    """The committee that a surface brings along in its ``members``, if they are several."""
+    members = tuple(getattr(surface, "members", ()))
+    return SurfaceCommittee(members) if len(members) > 1 else None

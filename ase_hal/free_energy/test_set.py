@@ -9,11 +9,12 @@ import numpy as np
 
 from ase_hal.free_energy.criteria.criterion import Criterion
 from ase_hal.free_energy.learning import Fit, Measure, Propose
-from ase_hal.free_energy.measuring import measure
+from ase_hal.free_energy.measuring import check_temperatures, measure
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.points import FailedPoint, Point, Points
 from ase_hal.free_energy.sample import Sampler
 from ase_hal.free_energy.strategy import Model, Strategy, propose
+from ase_hal.free_energy.surface_committee import committee_of
 from ase_hal.randomness import stream
 
 
@@ -48,6 +49,11 @@ def make_test_set(
     -------
     Points
         Their rounds are 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If some points succeed, but none at one of the temperatures.
     """
     first = [criterion for criterion in criteria if criterion.requires == "nothing"]
     strategy = Strategy(first, n_candidates=n_candidates)
@@ -58,11 +64,14 @@ def make_test_set(
         proposals = propose(strategy, model, rng=stream(rng, turn, 0))
         asking = stream(rng, turn, 1)
         known += measure(proposals, sampler, rng=asking, on_failure=failed.append)
+        check_temperatures(known, failed if known else [])
         points = Points.of(known, order_parameters.dimension)
         rest = [criterion for criterion in criteria if criterion.requires != "nothing"]
         if turn or not rest or not len(points):
             break
         surface = fit(points, rng=stream(rng, turn, 2))
         strategy = replace(strategy, criteria=rest)
-        model = replace(model, round=1, points=points, surface=surface)
+        model = replace(
+            model, round=1, points=points, surface=surface, committee=committee_of(surface)
+        )
     return points

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ase_hal.free_energy.run_length import RunLength
 from ase_hal.free_energy.sample import Sample
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy.walker import Arena, Walker
+from ase_hal.free_energy.window import Windows
 
 
 class UmbrellaMC:
@@ -71,7 +73,7 @@ class UmbrellaMC:
         self.order_parameters = order_parameters
         self.supercell: Supercell = order_parameters.supercell.repeated(repeat)
         self.temperature_K = float(temperature_K)
-        self.phi = self._each(phi)
+        self.phi = Windows.each(order_parameters, phi)
         self.run_length = run_length or RunLength()
         self.rng = rng
         self._arena = Arena.of(hamiltonian, order_parameters, self.supercell)
@@ -136,7 +138,7 @@ class UmbrellaMC:
         Sample
             Its `eta` is what belongs to its `mu`.
         """
-        ensemble = self._window(eta, kappa, mu, phi, temperature_K)
+        ensemble = self._windows(eta, kappa=kappa, mu=mu, phi=phi, temperature_K=temperature_K)
         point = ensemble.kappa if eta is None else np.asarray(eta, dtype=float)
         return self._run_window(point, ensemble, rng or self.rng, start)
 
@@ -168,26 +170,31 @@ class UmbrellaMC:
         -------
         list of Sample
             In the order of the points, and the same whatever the executor.
+
+        Raises
+        ------
+        Exception
+            What the first window that failed has raised, after all others have been run.
         """
         points = self.order_parameters.checked(eta)
         guesses = np.zeros_like(points) if mu is None else np.asarray(mu, dtype=float)
         if points.ndim != 2 or guesses.shape != points.shape:
             raise ValueError(f"points (n, d) are needed, got {points.shape}, mu {guesses.shape}")
-        windows = [
-            self._window(p, None, m, None, None) for p, m in zip(points, guesses, strict=True)
-        ]
+        windows = [self._windows(p, mu=m) for p, m in zip(points, guesses, strict=True)]
         streams = self.rng.spawn(len(points)) if rngs is None else rngs
         tasks = list(zip(points, windows, streams, strict=True))
         samples: list[Sample | None] = [None] * len(tasks)
-        if executor is None:
-            done = ((i, self._run_window(*task)) for i, task in enumerate(tasks))
-        else:
-            futures = {executor.submit(self._run_window, *t): i for i, t in enumerate(tasks)}
-            done = ((futures[future], future.result()) for future in as_completed(futures))
-        for i, sample in done:
-            samples[i] = sample
+        trouble: Exception | None = None
+        for i, result in self._results(tasks, executor):
+            try:
+                sample = samples[i] = result()
+            except Exception as error:
+                trouble = trouble or error
+                continue
             if on_sample is not None:
                 on_sample(i, sample)
+        if trouble is not None:
+            raise trouble
         return [sample for sample in samples if sample is not None]
 
     def semigrand(
@@ -207,7 +214,8 @@ class UmbrellaMC:
         start : array, optional
             Occupations to begin with, as for `sample`; by default half the sites at random.
         """
-        return self.sweep([temperature_K or self.temperature_K], mu, start=start)[0]
+        temperature = self.temperature_K if temperature_K is None else temperature_K
+        return self.sweep([temperature], mu, start=start)[0]
 
     def sweep(
         self,
@@ -261,34 +269,19 @@ class UmbrellaMC:
             self._cache = (key, self.sample(eta))
         return getattr(self._cache[1], name)
 
-    def _window(
-        self,
-        eta: npt.ArrayLike | None,
-        kappa: npt.ArrayLike | None,
-        mu: npt.ArrayLike | None,
-        phi: npt.ArrayLike | None,
-        temperature_K: float | None,
-    ) -> Ensemble:
-        stiffness = self.phi if phi is None else self._each(phi)
-        if (eta is None) == (kappa is None):
-            raise ValueError("a window is near eta or centred at kappa: give one of them")
-        if kappa is not None:
-            if mu is not None:
-                raise ValueError("mu moves the centre of a window at eta; kappa is the centre")
-            centre = self.order_parameters.checked(kappa)
-        else:
-            centre = self.order_parameters.checked(np.array(eta))
-            if not self.order_parameters.domain.contains(centre):
-                raise ValueError(
-                    f"the point {centre} is outside the domain: its mean occupations of sites go "
-                    f"beyond 0 and 1"
-                )
-            if mu is not None:
-                guess = self.order_parameters.checked(mu)
-                if (stiffness[guess != 0] <= 0).any():
-                    raise ValueError(f"a guess of mu needs stiffnesses above 0, got {stiffness}")
-                centre = centre + guess / np.where(stiffness > 0, 2 * stiffness, 1.0)
-        return Ensemble.umbrella(temperature_K or self.temperature_K, centre, stiffness)
+    @property
+    def _windows(self) -> Windows:
+        return Windows(self.order_parameters, self.temperature_K, self.phi)
+
+    def _results(
+        self, tasks: Sequence[tuple[Any, ...]], executor: Executor | None
+    ) -> Iterator[tuple[int, Callable[[], Sample]]]:
+        """Numbers of windows, and what returns the sample, as they are ready."""
+        if executor is None:
+            yield from ((i, partial(self._run_window, *task)) for i, task in enumerate(tasks))
+            return
+        futures = {executor.submit(self._run_window, *task): i for i, task in enumerate(tasks)}
+        yield from ((futures[future], future.result) for future in as_completed(futures))
 
     def _run_window(
         self,
@@ -311,13 +304,3 @@ class UmbrellaMC:
         if given.shape == (self.order_parameters.n_sites,):
             given = given[self._arena.kind]
         return self.supercell.checked(given)
-
-    def _each(self, phi: npt.ArrayLike) -> Array:
-        """Stiffness (d,) of each order parameter."""
-        d, n_trivial = self.order_parameters.dimension, self.order_parameters.n_trivial
-        values = np.asarray(phi, dtype=float)
-        if values.shape == (2,) and d != 2:
-            values = np.repeat(values, [n_trivial, d - n_trivial])
-        if values.shape != (d,):
-            raise ValueError(f"phi takes 2 or {d} numbers, got shape {values.shape}")
-        return values

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ase_hal.free_energy import IDNN, IDNNFit, OrderParameters, PolynomialFit
-from ase_hal.free_energy.idnn_settings import LBFGS, Architecture, Training
+from ase_hal.free_energy.idnn_settings import LBFGS, Activation, Architecture, Training
 from ase_hal.free_energy.learning import Fit
 from ase_hal.runfile.errors import Problems
 from ase_hal.runfile.fields import NOT_EMPTY, Count, Index, NotNegative, Section
@@ -24,13 +24,14 @@ class FitSection(Section):
     degree: Annotated[Count, Field(ge=2)] = 6
     mixing: bool = True
     members: Index = 0
+    weigh_errors: bool = False
     composition_degree: Count = 12
     hidden: Annotated[tuple[Count, ...], NOT_EMPTY] = (32, 32)
-    trivial_hidden: tuple[Count, ...] = (20, 20)
-    activation: Literal["softplus", "gelu", "silu", "tanh"] = "softplus"
-    iterations: Count = 3000
-    validation: Annotated[NotNegative, Field(lt=1)] = 0.1
-    patience: Count = 400
+    trivial_hidden: tuple[Count, ...] = Architecture.trivial_hidden
+    activation: Activation = Architecture.activation
+    iterations: Count = LBFGS.iterations
+    validation: Annotated[NotNegative, Field(lt=1)] = Training.validation
+    patience: Count = Training.patience
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> FitSection:
@@ -45,18 +46,25 @@ class FitSection(Section):
     def build(self, order_parameters: OrderParameters) -> Fit:
         """The fit; `Problems` where what it needs is not installed."""
         if self.name == "polynomial":
-            options = self.given("degree", "mixing", "members", "composition_degree")
-            return PolynomialFit(order_parameters, **options)
-        return IDNNFit(self.idnn(order_parameters), max(self.members, 1))
+            return PolynomialFit(
+                order_parameters,
+                degree=self.degree,
+                composition_degree=self.composition_degree,
+                mixing=self.mixing,
+                members=self.members,
+                weigh_errors=self.weigh_errors,
+            )
+        return IDNNFit(self.idnn(order_parameters), max(self.members, 1), self.weigh_errors)
 
     def idnn(self, order_parameters: OrderParameters) -> IDNN:
         """The networks; `Problems` without torch."""
         if find_spec("torch") is None:
             reason = "an IDNN needs torch: pip install 'ase-hal[torch]'; or take 'polynomial'"
             raise Problems([(("name",), reason)])
-        architecture = Architecture(**self.given("hidden", "trivial_hidden", "activation"))
-        optimizer = LBFGS(**self.given("iterations"))
-        training = Training(optimizer, **self.given("validation", "patience"))
+        architecture = Architecture(self.hidden, self.trivial_hidden, self.activation)
+        training = Training(
+            LBFGS(self.iterations), validation=self.validation, patience=self.patience
+        )
         mixing = order_parameters.inverse if self.mixing else "none"
         return IDNN(order_parameters.invariants(self.degree), architecture, training, mixing)
 
@@ -66,3 +74,9 @@ class SearchSection(Section):
 
     trials: Annotated[Count, Field(ge=2)] = 20
     members: Annotated[Count, Field(ge=2)] = 5
+
+    @model_validator(mode="after")
+    def _optuna_is_there(self) -> SearchSection:
+        if find_spec("optuna") is None:
+            raise ValueError("a search needs optuna: pip install 'ase-hal[torch]'")
+        return self

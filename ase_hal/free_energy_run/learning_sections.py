@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from ase_hal.free_energy import (
@@ -89,8 +90,15 @@ class CriterionSection(Section):
     def refusals(self, order_parameters: OrderParameters) -> list[Problem]:
         """What does not suit some order parameters."""
         d = order_parameters.dimension
-        if self.free is not None and not all(i < d for i in self.free):
-            return [(("free",), f"there are {d} order parameters, counted from 0")]
+        if self.free is not None:
+            if not all(i < d for i in self.free):
+                return [(("free",), f"there are {d} order parameters, counted from 0")]
+            if len(set(self.free)) < len(self.free):
+                return [(("free",), "an order parameter is given twice")]
+            try:
+                order_parameters.domain.section(self.free, np.zeros(d)).centre  # noqa: B018
+            except ValueError:
+                return [(("free",), "there are no states in which all others are zero")]
         found: list[Problem] = []
         for i, point in enumerate(self.points or ()):
             if len(point) != d:

@@ -70,12 +70,16 @@ class RememberedSearch:
     directory: Path
     on_fit: Callable[[int], None]
 
-    def __call__(self, points: Points, *, rng: np.random.Generator) -> FoundIDNN:
-        """Search, or read."""
+    def __call__(self, points: Points, fit: Fit, *, rng: np.random.Generator) -> FoundIDNN:
+        """Search, or read; the fit that is found is remembered, too."""
+        own = fit.fit if isinstance(fit, RememberedFit) else fit
+        if not isinstance(own, IDNNFit):
+            raise TypeError(f"hyperparameters are those of an IDNNFit, got {type(own).__name__}")
         folder = round_folder(self.directory, points)
         if not (folder / "search.json").is_file():
             self.on_fit(len(points))
-            found = self.search(points, rng=rng)
+            found = self.search(points, own, rng=rng)
+            folder.mkdir(parents=True, exist_ok=True)
             write_surface(found.surface, folder / "better")
             if found.committee is not None:
                 write_surface(found.committee, folder / "committee")
@@ -86,16 +90,19 @@ class RememberedSearch:
         surface = read_surface(folder / "better")
         assert isinstance(surface, IDNNSurface)
         idnn = replace(
-            self.search.idnn,
+            own.idnn,
             architecture=surface.architecture,
             training=_training(kept["training"], kept["optimizer"]),
         )
-        return FoundIDNN(IDNNFit(idnn), surface, committee)
+        best = RememberedFit(replace(own, idnn=idnn), self.directory, self.on_fit)
+        return FoundIDNN(kept["improved"], best, surface, committee)
 
 
 def _settings(found: FoundIDNN) -> dict[str, Any]:
+    assert isinstance(found.fit, IDNNFit)
     training = found.fit.idnn.training
     return {
+        "improved": found.improved,
         "training": {**asdict(training), "optimizer": asdict(training.optimizer)},
         "optimizer": type(training.optimizer).__name__,
         "committee": found.committee is not None,

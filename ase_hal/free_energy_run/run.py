@@ -106,7 +106,7 @@ class _Run:
         self.log = enter(Log(self.directory / "log.jsonl"))
         events = list(self.log)
         self.past = Past.of(events)
-        self.rounds = {event["round"] for event in events if event["event"] == "round"}
+        self.rounds = {event["round"]: event for event in events if event["event"] == "round"}
         self.points = enter(PointStore(self.directory, "points"))
         self.test = enter(PointStore(self.directory, "test"))
         for store in (self.points, self.test):
@@ -154,16 +154,17 @@ class _Run:
     def _is_over(self) -> bool:
         """Whether nothing is left to do.
 
-        More rounds may be allowed by now than before, and what made all points fail be mended.
+        By now another `stopping` may be asked for, and what made all points fail be mended.
         """
         end = self.past.end
         if end is None or end["finished"] == "failures":
             return False
-        return end["finished"] != "rounds" or end["round"] + 1 >= self._most_rounds
-
-    @property
-    def _most_rounds(self) -> int:
-        return self.runfile.settings.stopping.rounds
+        rounds = [self.rounds[number] for number in sorted(self.rounds)]
+        errors = [e["train_error"] if e["test_error"] is None else e["test_error"] for e in rounds]
+        stopping = self.runfile.settings.stopping.build()
+        return end["finished"] == "nothing new" or any(
+            stopping.reason(errors[: n + 1]) is not None for n in range(len(errors))
+        )
 
     def _draw_curve(self, samplers: Mapping[float, UmbrellaMC]) -> None:
         wanted = self.runfile.settings.composition_curve

@@ -93,7 +93,8 @@ class Settings(Section):
     def _criteria_suit(
         cls, criteria: tuple[CriterionSection, ...], info: ValidationInfo
     ) -> tuple[CriterionSection, ...]:
-        Problems.raise_any(_refusals(criteria, info))
+        searched = info.data.get("search") is not None
+        Problems.raise_any(_refusals(criteria, info, searched=searched))
         return criteria
 
     @field_validator("test")
@@ -102,18 +103,25 @@ class Settings(Section):
         cls, test: HoldOutSection | None, info: ValidationInfo
     ) -> HoldOutSection | None:
         if test is not None:
-            found = _refusals(test.criteria, info)
+            found = _refusals(test.criteria, info, searched=False)
             Problems.raise_any((("criteria", *place), text) for place, text in found)
         return test
 
 
-def _refusals(criteria: tuple[CriterionSection, ...], info: ValidationInfo) -> list[Problem]:
+def _refusals(
+    criteria: tuple[CriterionSection, ...], info: ValidationInfo, *, searched: bool
+) -> list[Problem]:
+    """What is wrong with criteria; a search for hyperparameters may find a committee."""
     names = [criterion.name for criterion in criteria]
     found: list[Problem] = [
         ((i,), f"{name!r} is there already") for i, name in enumerate(names) if name in names[:i]
     ]
     if all(criterion.build().requires != "nothing" for criterion in criteria):
         found.append(((), "all need a surface: nothing proposes the first points"))
+    fit = info.data.get("fit")
+    if "committee" in names and not searched and fit is not None and fit.members < 2:
+        reason = "would never be asked: it needs fit.members of at least 2, or a search"
+        found.append(((names.index("committee"),), reason))
     if "system" in info.data:
         order_parameters = info.data["system"].build()
         for i, criterion in enumerate(criteria):
@@ -172,10 +180,7 @@ class FreeEnergyRunFile:
     def search(self) -> IDNNSearch | None:
         """The search of the section ``search``, if there is one."""
         wanted = self.settings.search
-        if wanted is None:
-            return None
-        idnn = self.settings.fit.idnn(self.order_parameters)
-        return IDNNSearch(idnn, wanted.trials, wanted.members)
+        return None if wanted is None else IDNNSearch(wanted.trials, wanted.members)
 
     def strategy(self) -> Strategy:
         """How points are chosen."""

@@ -30,7 +30,7 @@ class PointStore:
         self._failed = Log(directory / f"{name}_failed.jsonl")
         self._proposals = Log(directory / f"{name}_proposals.jsonl")
         self._found = {place_of(r): Point.from_record(r) for r in self._points}
-        self._reasons = {place_of(r): str(r["reason"]) for r in self._failed}
+        self._rejected = {place_of(r): r for r in self._failed}
         self._wanted = {
             int(record["round"]): [_proposal(p, record["round"]) for p in record["proposals"]]
             for record in self._proposals
@@ -62,15 +62,21 @@ class PointStore:
     @property
     def n_failed(self) -> int:
         """How many failed."""
-        return len(self._reasons)
+        return len(self._rejected)
 
     def forget_failures(self) -> None:
-        """Ask again about the last round, if all of its points failed: something was broken."""
-        last = max((number for number, _ in self._reasons), default=None)
-        if last is None or any(number == last for number, _ in self._found):
+        """Ask again about the last round with failures, if something was broken.
+
+        That is so if all of its points failed, or all that there were at a temperature: the
+        session ended then, and no round came after it.
+        """
+        last = max((number for number, _ in self._rejected), default=None)
+        known = {point.temperature_K for point in self._found.values()}
+        lost = {record["temperature_K"] for record in self._rejected.values()} - known
+        if last is None or (any(number == last for number, _ in self._found) and not lost):
             return
-        self._reasons = {at: why for at, why in self._reasons.items() if at[0] != last}
-        self._failed.truncate(len(self._reasons))
+        self._rejected = {at: record for at, record in self._rejected.items() if at[0] != last}
+        self._failed.truncate(len(self._rejected))
 
     def proposals(self, number: int, propose: Callable[[], list[Proposal]]) -> list[Proposal]:
         """Proposals of a round: those that were made before, or new ones."""
@@ -99,8 +105,8 @@ class PointStore:
             If the point of this place was wanted elsewhere: the files belong to another run.
         """
         place = (proposal.round, proposal.index)
-        if place in self._reasons:
-            return FailedPoint(proposal, self._reasons[place])
+        if place in self._rejected:
+            return FailedPoint(proposal, str(self._rejected[place]["reason"]))
         point = self._found.get(place)
         if point is not None and not np.array_equal(point.target, proposal.eta):
             raise ValueError(
@@ -127,7 +133,7 @@ class PointStore:
             "reason": failure.reason,
         }
         self._failed.append(record)
-        self._reasons[place_of(record)] = failure.reason
+        self._rejected[place_of(record)] = record
 
 
 def read_points(directory: Path, name: str) -> list[Point]:

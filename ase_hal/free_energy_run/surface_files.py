@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ase_hal.free_energy import IDNNSurface, PolynomialSurface, Surface, SurfaceCommittee
-from ase_hal.journal import read_json, replacing, write_json
+from ase_hal.journal import read_json, write_json
 
 _KINDS: dict[str, Any] = {"polynomial": PolynomialSurface, "idnn": IDNNSurface}
 
@@ -28,8 +28,7 @@ def write_surface(surface: Surface, stem: Path) -> None:
         raise TypeError(f"a {type(parts[0]).__name__} cannot be written")
     names = [f"{stem.name}{i or ''}.npz" for i in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
-        with replacing(stem.with_name(name)) as temporary:
-            part.write(temporary)  # type: ignore[attr-defined]
+        part.write(stem.with_name(name))  # type: ignore[attr-defined]
     committee = isinstance(surface, SurfaceCommittee)
     write_json(stem.with_suffix(".json"), {"kind": kind, "files": names, "committee": committee})
 

@@ -204,7 +204,7 @@ class Search:
                 alpha,
             )
         if self.prior_precision is not None:  # the evidence falls from its maximum to the bound
-            lam = min(lam, self.largest_noise_precision)
+            lam = np.minimum(lam, self.largest_noise_precision)
         return float(lam), float(alpha), steps
 
 

@@ -24,6 +24,7 @@ class Knowledge:
     Attributes
     ----------
     order_parameters : OrderParameters
+    temperature_K : float
     round : int
         Number of the round, from 0.
     points : Points
@@ -37,6 +38,7 @@ class Knowledge:
     """
 
     order_parameters: OrderParameters
+    temperature_K: float
     round: int
     points: Points
     surface: Surface | None = None
@@ -58,7 +60,8 @@ class Criterion(ABC):
         Points at each of them.
     perturbation : float
         Half the edge of a box around each place, in which its points are distributed uniformly
-        as far as it is inside the domain.
+        as far as it is inside the domain. Where places are tips of the domain, the points are
+        anywhere on the way from the tip to such a point.
     """
 
     count: int
@@ -72,6 +75,8 @@ class Criterion(ABC):
     needs_candidates: ClassVar[bool] = False
     # Whether a place may be replaced by any that symmetry makes equivalent (section 2.1.4).
     spreads_by_symmetry: ClassVar[bool] = False
+    # Whether places are tips of the domain: in many dimensions most of a box is far from them.
+    around_tips: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.repeats < 1:
@@ -83,7 +88,7 @@ class Criterion(ABC):
 
     @abstractmethod
     def find(self, known: Knowledge, count: int, *, rng: np.random.Generator) -> Array:
-        """Find at most `count` places (n, d) inside the domain or on its boundary."""
+        """Find about `count` places (n, d) inside the domain or on its boundary."""
 
     def is_ready(self, known: Knowledge) -> bool:
         """Whether what the criterion requires is there."""
@@ -107,7 +112,10 @@ class Criterion(ABC):
         places = np.repeat(places, self.repeats, axis=0)
         if self.spreads_by_symmetry:
             places = known.order_parameters.images(places, rng=rng)
-        return perturbed(known.order_parameters.domain, places, self.perturbation, rng=rng)
+        moved = perturbed(known.order_parameters.domain, places, self.perturbation, rng=rng)
+        if self.around_tips:
+            moved = places + rng.uniform(size=(len(places), 1)) * (moved - places)
+        return moved
 
 
 def dealt(places: Array, count: int, *, rng: np.random.Generator) -> Array:

@@ -25,19 +25,18 @@ def disordered(order_parameters: OrderParameters) -> Array:
 class Wells(Criterion):
     """Perfect order and the disordered state of the same composition (Algorithm 2).
 
-    Each of the wells is taken as often as any other. The ordered ones are pulled towards the
-    disordered state by the perturbation, so that there is room around them.
+    Each of the wells is taken at least once, and as often as any other, give or take one. Points
+    are between a well and the perturbed one: perfect order is at the tips of the domain.
     """
 
     name: ClassVar[str] = "wells"
+    around_tips: ClassVar[bool] = True
 
     def find(self, known: Knowledge, count: int, *, rng: np.random.Generator) -> Array:
         """Deal out the wells."""
         centre = disordered(known.order_parameters)
-        ordered = known.order_parameters.wells - centre
-        lengths = np.linalg.norm(ordered, axis=1, keepdims=True)
-        inwards = np.maximum(1 - self.perturbation / lengths, 0.0)
-        return dealt(np.concatenate([centre + inwards * ordered, centre[None]]), count, rng=rng)
+        wells = np.concatenate([known.order_parameters.wells, centre[None]])
+        return dealt(wells, max(count, len(wells)), rng=rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +72,7 @@ class EndPoints(Criterion):
     """The empty and the full lattice, from where points are perturbed inwards (Algorithm 4)."""
 
     name: ClassVar[str] = "end_points"
+    around_tips: ClassVar[bool] = True
 
     def find(self, known: Knowledge, count: int, *, rng: np.random.Generator) -> Array:
         """Deal out the two ends."""

@@ -10,8 +10,9 @@ import numpy as np
 from ase_hal.free_energy.candidates import Candidates
 from ase_hal.free_energy.criteria.criterion import Criterion, Knowledge, dealt
 from ase_hal.free_energy.errors import squared_errors
+from ase_hal.free_energy.ideal_mixing import IdealMixing
 from ase_hal.free_energy.paths import PathGrid, lowest_path
-from ase_hal.free_energy.surface import Surface
+from ase_hal.free_energy.surface import Surface, hessian_eigenvalues
 from ase_hal.free_energy.symmetry import Array, IntArray
 
 
@@ -33,8 +34,11 @@ class HighError(Criterion):
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(Criterion):
-    """Candidates where the chemical potentials change fastest: the largest eigenvalues of the
-    Hessian."""
+    """Candidates where the chemical potentials change fastest beside those of ideal mixing.
+
+    The largest eigenvalues of what ideal mixing leaves of the Hessian: its own curvature, which
+    nobody has to learn, is largest at the walls of the domain and would draw all points there.
+    """
 
     name: ClassVar[str] = "sensitivity"
     requires: ClassVar[Literal["nothing", "surface", "committee"]] = "surface"
@@ -43,8 +47,13 @@ class Sensitivity(Criterion):
 
     def find(self, known: Knowledge, count: int, *, rng: np.random.Generator) -> Array:
         """The candidates with the largest eigenvalues."""
-        candidates = _candidates(known)
-        return candidates.eta[_largest(candidates.eigenvalues[:, -1], count)]
+        eta, surface = _candidates(known).eta, _surface(known)
+        mixing = IdealMixing(known.order_parameters.inverse)
+        kelvin = known.temperature_K
+        values = hessian_eigenvalues(
+            surface, eta, without=lambda e: mixing.hessian(e, np.full(len(e), kelvin))
+        )
+        return eta[_largest(values[:, -1], count)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,11 @@ class QueryByCommittee(Criterion):
 
 @dataclass(frozen=True, kw_only=True)
 class FindWells(Criterion):
-    """Candidates near minima: positive definite Hessians, smallest chemical potentials."""
+    """Candidates near minima: positive definite Hessians, smallest chemical potentials.
+
+    That of the composition counts like all others: minima are those of g as it is, whose slope
+    along the composition depends on what an occupied site is said to cost.
+    """
 
     name: ClassVar[str] = "find_wells"
     requires: ClassVar[Literal["nothing", "surface", "committee"]] = "surface"
