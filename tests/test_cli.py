@@ -22,6 +22,7 @@ import ase_hal.run
 from ase_hal import LinearCommittee
 from ase_hal.cli import app
 from ase_hal.display import RunDisplay
+from ase_hal.display.closing import closing_lines
 from ase_hal.display.progress import Progress
 from ase_hal.display.wording import outcomes_in_words, time_in_short, time_in_words
 from ase_hal.frames import Frames
@@ -380,3 +381,14 @@ def test_a_larger_budget_goes_on(finished, tmp_path, monkeypatch):
     after = Frames.read(longer / "dataset.extxyz")
     assert len(after) == len(before) + 1
     assert after[: len(before)] == before
+
+
+@pytest.mark.parametrize(("error", "told"), [(0.01, True), (0.002, False)])
+def test_a_potential_that_is_too_sure_of_itself_is_told_of(tmp_path, error, told):
+    progress = Progress()
+    for sign in (1, -1, 1, -1, 1):
+        progress({"event": "test", "energy_error": sign * error, "energy_std": 0.001})
+    progress({"event": "end", "finished": "converged", "n_structures": 3})
+    text = "\n".join(closing_lines(progress, tmp_path, 1.0))
+    assert ("wrong by 10 times what it expected" in text) == told
+    assert ("too sure of itself" in text) == told

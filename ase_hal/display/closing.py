@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from statistics import fmean
 
 from ase_hal.display.progress import Event, Progress
 from ase_hal.display.wording import plural, time_in_words
@@ -15,6 +17,8 @@ _WHY = {
     "broken": "trajectories break before there is anything to label: see the warning above",
     "failures": "no reference calculation of the last ten iterations succeeded",
 }
+
+_TOO_SURE, _FEW = 3.0, 4  # root mean square of errors over sigma; of so many it says little
 
 _FILES = {
     "report/index.html": "figures and tables about the run; open it in a browser",
@@ -68,6 +72,12 @@ def _made(progress: Progress, end: Event) -> list[str]:
                 f"Error of the potential on the {name} (root mean square): "
                 f"{1000 * energy:.2f} meV/atom, {forces:.3f} eV/Å."
             )
+    surprise = math.sqrt(fmean(z**2 for z in progress.test_surprises or [0.0]))
+    if surprise > _TOO_SURE and len(progress.test_surprises) > _FEW:
+        lines.append(
+            f"The test structures surprised it: their energies were wrong by {surprise:.0f} times "
+            "what it expected. It is too sure of itself, and may have stopped too early."
+        )
     return lines
 
 

@@ -54,6 +54,8 @@ class Progress:
         By iteration; 0 is the labelling of the seeds.
     labels : int
         Labels added to the seeds.
+    test_surprises : list of float
+        Errors of the energies of test structures, in units of what was predicted for them.
     activity : str
         What goes on now, in words.
     end : mapping or None
@@ -64,6 +66,7 @@ class Progress:
         self.rows: dict[int, Row] = {}
         self.labels = 0
         self.test_labels = 0
+        self.test_surprises: list[float] = []
         self.failures = 0
         self.sparse_fits: list[Event] = []
         self.activity = "starting"
@@ -145,6 +148,8 @@ class Progress:
 
     def _on_test(self, event: Event) -> None:
         self.test_labels += 1
+        if event.get("energy_std"):
+            self.test_surprises.append(event["energy_error"] / event["energy_std"])
         self.activity = f"making the test set: labelling ({self.test_labels} so far)"
 
     def _on_relevance(self, event: Event) -> None:
