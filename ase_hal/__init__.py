@@ -10,10 +10,12 @@ __version__ = "0.1.0"
 _HOME = {
     "CalculatorCommittee": "calculator_committee",
     "ExplorationEnded": "exploration",
+    "GraceFit": "grace_fit",
     "LinearCommittee": "linear_committee",
     "LinearFit": "linear_fit",
     "NetworkCommittee": "network_committee",
     "NetworkFit": "network_fit",
+    "PacemakerFit": "pacemaker_fit",
     "Prediction": "prediction",
     "Smoothness": "smoothness",
     "Step": "loop",
@@ -27,10 +29,12 @@ _HOME = {
 __all__ = [
     "CalculatorCommittee",
     "ExplorationEnded",
+    "GraceFit",
     "LinearCommittee",
     "LinearFit",
     "NetworkCommittee",
     "NetworkFit",
+    "PacemakerFit",
     "Prediction",
     "Smoothness",
     "Step",
@@ -46,11 +50,13 @@ if TYPE_CHECKING:
     from ase_hal.calculator_committee import CalculatorCommittee
     from ase_hal.datasets import read_dataset
     from ase_hal.exploration import ExplorationEnded
+    from ase_hal.grace_fit import GraceFit
     from ase_hal.linear_committee import LinearCommittee
     from ase_hal.linear_fit import LinearFit
     from ase_hal.loop import Step, learn
     from ase_hal.network_committee import NetworkCommittee
     from ase_hal.network_fit import NetworkFit
+    from ase_hal.pacemaker_fit import PacemakerFit
     from ase_hal.prediction import Prediction
     from ase_hal.reference import label
     from ase_hal.selection import select
