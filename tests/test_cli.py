@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -366,21 +365,24 @@ def test_words():
 
 
 @pytest.mark.slow
-def test_a_larger_budget_goes_on(finished, tmp_path, monkeypatch):
+def test_a_larger_budget_goes_on(here, monkeypatch):
     """A run that its budget has ended continues, with the test set it has."""
     monkeypatch.setattr(ase_hal.run, "write_report", lambda directory: None)
-    output, directory = finished
-    if "3 found" not in output:
-        pytest.fail("the run was to end by its budget")
-    longer = tmp_path / "run"
-    shutil.copytree(directory, longer)
-    file = tmp_path / "alloy.yaml"
-    file.write_text(yaml.safe_dump(RUN | {"loop": {"select": 2, "max_labels": 4}}))
-    before = Frames.read(longer / "dataset.extxyz")
-    call("run", file, "--directory", longer)
-    after = Frames.read(longer / "dataset.extxyz")
-    assert len(after) == len(before) + 1
-    assert after[: len(before)] == before
+    (stage,) = RUN["explore"]["stages"]
+    doubtful = {"criterion": "relative", "tolerance": 1e-3}
+    often = RUN | {"explore": {"stages": [stage | {"trigger": doubtful}]}, "test": {"per_stage": 1}}
+    found = []
+    for budget in (1, 2, 2):
+        run = often | {"loop": {"select": 1, "max_labels": budget}}
+        Path("alloy.yaml").write_text(yaml.safe_dump(run))
+        output = call("run", "alloy.yaml", "--directory", "run")
+        assert "all the labels that max_labels allows" in output
+        found.append([Path("run", f"{name}.extxyz").read_bytes() for name in ("dataset", "test")])
+    first, second, third = found
+    assert second[0].startswith(first[0])
+    assert len(Frames.read(Path("run", "dataset.extxyz"))) == 4 + 2
+    assert second[1] == first[1] != b""
+    assert third == second
 
 
 @pytest.mark.parametrize(("error", "told"), [(0.01, True), (0.002, False)])

@@ -38,6 +38,11 @@ class LineDisplay:
             self._written = {row.iteration for row in progress.rows.values()}
             if self._written:
                 self._write(f"going on after iteration {max(self._written)}")
+            else:
+                self._write(
+                    "labelling the starting structures and fitting to them; the first run on a "
+                    "machine compiles for a minute or two"
+                )
         elif event["event"] == "failure":
             where = f"iteration {event['iteration']}" if event["iteration"] > 0 else "seeds"
             self._write(f"reference calculation failed ({where}): {event['reason']}")

@@ -132,7 +132,7 @@ class Progress:
         row.labels += 1
         row.label_seconds += event["seconds"]
         if row.iteration == 0:
-            self.activity = f"labelling the starting structures ({row.labels} so far)"
+            self.activity = f"{row.labels} starting structures labelled; compiling on first use"
         else:
             self.labels += 1
             self.activity = f"labelling ({row.labels} in this iteration so far)"

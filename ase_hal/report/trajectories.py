@@ -111,6 +111,9 @@ def draw_trajectories(
             )
             ax.locator_params(axis="x", nbins=4)
             ax.locator_params(axis="y", nbins=5)
+    scores = np.concatenate([trace.score for _, trace in chosen])
+    if len(shown := [*scores[np.isfinite(scores)], *([tolerance] if tolerance > 0 else [])]):
+        axes[0, 0].set_ylim(0, 1.1 * max(shown))
     for ax in axes[:, len(chosen) :].flat:
         ax.set_visible(False)
     figure.align_ylabels(axes[:, 0])
@@ -129,7 +132,6 @@ def _score_panel(
     ax.plot(time[known], trace.score[known], color=look.colour, linewidth=1.1)
     if np.isfinite(tolerance):
         ax.axhline(tolerance, color=TEST, linestyle="--", linewidth=1.2)
-        ax.set_ylim(0, None)
     if known.any() and trajectory.outcome != "stable":
         marker = "o" if trajectory.outcome == "uncertain" else "X"
         ax.plot(
