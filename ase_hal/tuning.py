@@ -34,10 +34,10 @@ class Trial:
     energy_weight : float
         w_E, next to w_F = 1.
     smoothness : Smoothness or None
-    energy_mae : float
-        Mean absolute error of the energies of the parts left out, eV/atom.
-    forces_mae : float
-        Mean absolute error of their force components, eV/Å.
+    energy_mae, energy_rmse : float
+        Mean absolute and root mean square error of the energies of the parts left out, eV/atom.
+    forces_mae, forces_rmse : float
+        Those of their force components, eV/Å.
     log_evidence : float
         Of the fits, averaged over the parts. It cannot compare energy weights.
     """
@@ -46,13 +46,18 @@ class Trial:
     energy_weight: float
     smoothness: Smoothness | None
     energy_mae: float
+    energy_rmse: float
     forces_mae: float
+    forces_rmse: float
     log_evidence: float
 
     @property
     def score(self) -> float:
-        """Mean of the logarithms of both errors; the smaller the better."""
-        return 0.5 * (math.log(self.energy_mae) + math.log(self.forces_mae))
+        """Mean of the logarithms of both root mean square errors; the smaller the better.
+
+        They show what mean absolute errors hide: a few structures that a choice fails on.
+        """
+        return 0.5 * (math.log(self.energy_rmse) + math.log(self.forces_rmse))
 
     def fit(self, *, members: int = 8) -> LinearFit:
         """A fit with these settings; without virials."""
@@ -167,8 +172,8 @@ def _trials(
             evidence += posterior.log_evidence / len(parts)
         yield Trial(
             basis, weight, prior,
-            float(np.mean(np.concatenate(energy_errors))),
-            float(np.mean(np.concatenate(force_errors))),
+            *_means(np.concatenate(energy_errors)),
+            *_means(np.concatenate(force_errors)),
             evidence,
         )  # fmt: skip
 
@@ -209,6 +214,11 @@ def _all_but_one(factors: Sequence[Factor]) -> list[Factor]:
             first = first.merged(factor)
         found.append(first)
     return found
+
+
+def _means(errors: Array) -> tuple[float, float]:
+    """Arithmetic and root mean square."""
+    return float(np.mean(errors)), float(np.sqrt(np.mean(errors**2)))
 
 
 def _errors(part: _Part, mean: Array, combination: Array) -> tuple[Array, Array]:

@@ -2,9 +2,9 @@
 
     python benchmarks/zuo2020.py OUTPUT [--data ../shared/data/zuo2020] [--elements Ni Cu Mo Si]
 
-For each element (J. Phys. Chem. A 124, 731): `ase_hal.tune` chooses cutoff and energy weight by
-cross-validation on the training set, the same candidates for all elements; one Bayesian ridge with
-that choice is then fitted to the training set and judged once on the test set.
+For each element (J. Phys. Chem. A 124, 731): `ase_hal.tune` chooses cutoff, shape of the basis and
+energy weight by cross-validation on the training set, the same candidates for all elements; one
+Bayesian ridge with that choice is then fitted to the training set and judged once on the test set.
 Published mean absolute errors: ACEpotentials.jl "large", GAP and MTP.
 
 Results are written to OUTPUT one element at a time; those that are there are not computed again.
@@ -30,7 +30,7 @@ from ase_hal.journal import write_json  # noqa: E402
 from ase_hal.tuning import Trial, tune  # noqa: E402
 
 CUTOFFS = (5.0, 5.5, 6.0)  # Å
-SHAPE = ([20, 9, 4, 2], [0, 6, 4, 2])  # 958 functions
+SHAPES = (([20, 10, 4, 2], [0, 6, 4, 1]), ([15, 7, 4, 2], [0, 5, 4, 2]))
 ENERGY_WEIGHTS = (5.0, 15.0, 45.0, 135.0)
 PRIORS = (Smoothness(4, 4),)
 # meV/atom and eV/Å: ACEpotentials.jl large, GAP, MTP; as printed
@@ -42,12 +42,14 @@ PUBLISHED = {
 }
 
 
-def bases(element: str) -> dict[float, ACEBasis]:
-    """The basis with each cutoff."""
-    n_max, l_max = SHAPE
+def bases(element: str) -> dict[tuple[float, int], ACEBasis]:
+    """Bases of fewer than 1,000 functions, by cutoff and number of the shape."""
     return {
-        cutoff: ACEBasis((element,), rcut=cutoff, nradmax_by_orders=n_max, lmax_by_orders=l_max)
+        (cutoff, number): ACEBasis(
+            (element,), rcut=cutoff, nradmax_by_orders=n_max, lmax_by_orders=l_max
+        )
         for cutoff in CUTOFFS
+        for number, (n_max, l_max) in enumerate(SHAPES)
     }
 
 
@@ -61,10 +63,11 @@ def study(element: str, data: Path) -> dict[str, object]:
     began = time.thread_time()
 
     def tell(trial: Trial) -> None:
-        cutoff = next(c for c, b in candidates.items() if b is trial.basis)
+        cutoff, _ = next(key for key, b in candidates.items() if b is trial.basis)
         print(
-            f"  {element} {cutoff} Å, w_E {trial.energy_weight:g}: "
-            f"{1e3 * trial.energy_mae:.3f} meV/atom, {trial.forces_mae:.4f} eV/Å",
+            f"  {element} {trial.basis.size} functions, {cutoff} Å, w_E {trial.energy_weight:g}: "
+            f"{1e3 * trial.energy_mae:.3f} meV/atom, {trial.forces_mae:.4f} eV/Å "
+            f"(root mean square {1e3 * trial.energy_rmse:.3f}, {trial.forces_rmse:.4f})",
             flush=True,
         )
 
@@ -88,7 +91,7 @@ def study(element: str, data: Path) -> dict[str, object]:
     forces = [abs(p.forces - t["forces"]).ravel() for p, t in zip(predictions, truth, strict=True)]
     return {
         "functions": best.basis.size,
-        "cutoff": next(c for c, b in candidates.items() if b is best.basis),
+        "cutoff": next(c for (c, _), b in candidates.items() if b is best.basis),
         "energy_weight": best.energy_weight,
         "smoothness": str(best.smoothness),
         "validation_energy": 1e3 * best.energy_mae,

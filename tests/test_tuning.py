@@ -26,7 +26,10 @@ def cross_validated(dataset, parts, basis, weight, smoothness):
             prediction, truth = committee.predict(dataset[i]), dataset[i].calc.results
             energy.append(abs(prediction.energy - truth["energy"]) / len(dataset[i]))
             forces.append(np.abs(prediction.forces - truth["forces"]).ravel())
-    return np.mean(energy), np.mean(np.concatenate(forces))
+    energies, components = np.array(energy), np.concatenate(forces)
+    return [np.mean(energies), np.mean(energies**2) ** 0.5], [
+        np.mean(components), np.mean(components**2) ** 0.5,
+    ]  # fmt: skip
 
 
 def test_errors_are_those_of_separate_fits():
@@ -44,8 +47,8 @@ def test_errors_are_those_of_separate_fits():
         energy, forces = cross_validated(
             dataset, parts, basis, trial.energy_weight, trial.smoothness
         )
-        assert trial.energy_mae == pytest.approx(energy, rel=1e-4)
-        assert trial.forces_mae == pytest.approx(forces, rel=1e-4)
+        assert [trial.energy_mae, trial.energy_rmse] == pytest.approx(energy, rel=1e-4)
+        assert [trial.forces_mae, trial.forces_rmse] == pytest.approx(forces, rel=1e-4)
 
 
 def test_the_best_trial_is_ready_to_fit():
