@@ -52,10 +52,11 @@ def run(
     file: Annotated[Path, typer.Argument(help="The run file (YAML).")],
     directory: Annotated[
         Path | None,
-        typer.Option(help="Where everything goes; by default named like the file, and here."),
+        typer.Option(help="Where everything goes; ./NAME for NAME.yaml by default."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only see whether the run file is all right.")
+        bool,
+        typer.Option("--check", help="Only check the run file; not even a calculator starts."),
     ] = False,
     debug: Debug = False,
 ) -> None:

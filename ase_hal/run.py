@@ -36,7 +36,7 @@ from ase_hal.walkers import Walkers
 # Structures of the test set carry this iteration, seeds carry 0.
 _TEST = -1
 # What may differ between a run file and the run it continues.
-_CHANGEABLE = ("workers", "loop")
+_CHANGEABLE = ("workers", "loop", "reference.timeout")
 
 
 def run(

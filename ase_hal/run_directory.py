@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,7 +19,8 @@ def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
     ----------
     directory, file : Path
     changeable : collection of str
-        Sections that may differ from those of the run that is continued.
+        Sections, or keys of sections as in ``reference.timeout``, that may differ from those of
+        the run that is continued.
 
     Raises
     ------
@@ -27,12 +30,19 @@ def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
     mine, text = directory / "run.yaml", file.read_text(encoding="utf-8")
     if mine.exists() and mine.resolve() != file.resolve():
         old, new = yaml.safe_load(mine.read_text(encoding="utf-8")), yaml.safe_load(text)
-        differing = sorted(
-            key for key in {*old, *new} if old.get(key) != new.get(key) and key not in changeable
-        )
-        if differing:
+        for settings, name in itertools.product((old, new), changeable):
+            _remove(settings, name)
+        if differing := sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
             raise ValueError(
                 f"{directory} holds a run of another file: {', '.join(differing)} differ. "
                 "Give the new run a directory of its own."
             )
     write_atomically(mine, text.encode())
+
+
+def _remove(settings: dict[str, Any], name: str) -> None:
+    section, _, key = name.partition(".")
+    if not key:
+        settings.pop(section, None)
+    elif isinstance(settings.get(section), dict):
+        settings[section].pop(key, None)

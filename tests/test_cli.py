@@ -26,6 +26,7 @@ from ase_hal.display.progress import Progress
 from ase_hal.display.wording import outcomes_in_words, time_in_short, time_in_words
 from ase_hal.frames import Frames
 from ase_hal.journal import Log
+from ase_hal.run_directory import adopt
 
 RUN = {
     "elements": ["Al", "Cu"],
@@ -232,6 +233,22 @@ def test_missing_files(here, arguments, line):
     assert output.splitlines()[1:] == ["The option --debug shows where the error comes from."]
 
 
+def test_what_may_change_between_sessions(tmp_path):
+    def adopted(**changed):
+        file = tmp_path / "run.yaml"
+        file.write_text(yaml.safe_dump(RUN | changed))
+        adopt(tmp_path / "kept", file, changeable=("loop", "reference.timeout"))
+
+    (tmp_path / "kept").mkdir()
+    adopted()
+    adopted(loop={"max_labels": 9}, reference={"name": "emt", "timeout": "9 h"})
+    adopted(reference={"name": "emt"})
+    with pytest.raises(ValueError, match="run of another file: reference differ"):
+        adopted(reference={"name": "gfn2-xtb", "timeout": "60 s"})
+    with pytest.raises(ValueError, match="run of another file: seed differ"):
+        adopted(seed=9)
+
+
 # --- the display -------------------------------------------------------------------------
 
 
@@ -267,7 +284,7 @@ def test_lines_outside_a_terminal(tmp_path):
     failures = [event for event in events if event["event"] == "failure"]
     assert text.count("reference calculation failed (") == len(failures) > 0
     assert text.count("sparse fit, threshold") == 4
-    assert "no stage finds anything uncertain any more" in text
+    assert "trajectories in a row stayed below the tolerance" in text
 
 
 def test_table_in_a_terminal(tmp_path):
@@ -337,7 +354,7 @@ def test_summary_names_the_files_that_are_there(tmp_path, finished):
     assert {"committee.json", "potential.in", "dataset.extxyz", "test.extxyz"} <= set(text.split())
     assert "failed.extxyz" not in text, "it is empty"
     assert f"ase-hal export {tmp_path / 'committee.json'}" in text
-    assert {"converged": "no stage", "labels": "max_labels", "iterations": "max_iterations"}[
+    assert {"converged": "every stage", "labels": "max_labels", "iterations": "max_iterations"}[
         finished
     ] in text.splitlines()[1]
 
@@ -392,5 +409,5 @@ def test_a_potential_that_is_too_sure_of_itself_is_told_of(tmp_path, error, told
         progress({"event": "test", "energy_error": sign * error, "energy_std": 0.001})
     progress({"event": "end", "finished": "converged", "n_structures": 3})
     text = "\n".join(closing_lines(progress, tmp_path, 1.0))
-    assert ("wrong by 10 times what it expected" in text) == told
-    assert ("too sure of itself" in text) == told
+    assert ("are 10 times the predicted uncertainty" in text) == told
+    assert ("may have stopped too early" in text) == told

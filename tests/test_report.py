@@ -157,7 +157,7 @@ def test_page_of_a_finished_run(finished: Run) -> None:
     assert set(files) == names
     assert set(files.values()) == set(pictures)
     # The summary, and the table of sparse models.
-    assert "found nothing uncertain any more" in text
+    assert "stayed below the tolerance" in text
     assert f"6 seeds + {len(finished.new_labels)} found" in text
     assert "1.90 meV/atom" in text
     assert "2 h 30 min" in text

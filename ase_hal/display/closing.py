@@ -10,7 +10,7 @@ from ase_hal.display.progress import Event, Progress
 from ase_hal.display.wording import plural, time_in_words
 
 _WHY = {
-    "converged": "no stage finds anything uncertain any more",
+    "converged": "in every stage, trajectories in a row stayed below the tolerance",
     "labels": "all the labels that max_labels allows are made",
     "iterations": "all the iterations that max_iterations allows are done",
     "stages": "every stage has converged or has the labels that its max_labels allows",
@@ -25,9 +25,9 @@ _FILES = {
     "dataset.extxyz": "the training set, with energies, forces and stresses",
     "test.extxyz": "structures that were never trained on",
     "failed.extxyz": "structures whose reference calculation failed, with the reason",
-    "committee.json": "the potential with its uncertainty, for ASE",
-    "final.json": "the sparse potential with its uncertainty, for ASE",
-    "potential.in": "LAMMPS commands that use the potential (potential.yace)",
+    "committee.json": "the potential with its uncertainty, for ASE (with committee.npz)",
+    "final.json": "the sparse potential with its uncertainty, for ASE (with final.npz)",
+    "potential.in": "LAMMPS commands; they read potential*.yace",
     "log.jsonl": "everything that happened, one JSON record a line",
 }
 
@@ -75,8 +75,8 @@ def _made(progress: Progress, end: Event) -> list[str]:
     surprise = math.sqrt(fmean(z**2 for z in progress.test_surprises or [0.0]))
     if surprise > _TOO_SURE and len(progress.test_surprises) > _FEW:
         lines.append(
-            f"The test structures surprised it: their energies were wrong by {surprise:.0f} times "
-            "what it expected. It is too sure of itself, and may have stopped too early."
+            f"Energy errors on the test set are {surprise:.0f} times the predicted uncertainty, "
+            "which is too small: the run may have stopped too early."
         )
     return lines
 

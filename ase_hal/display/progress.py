@@ -121,8 +121,7 @@ class Progress:
             self.activity = "making the test set: running trajectories"
             return
         row = self._row(event)
-        if row.stage != event["stage"]:
-            row.stage, row.outcomes = event["stage"], []
+        row.stage = event["stage"]
         row.outcomes.append((event["outcome"], event["steps"]))
         done = plural(len(row.outcomes), "trajectory", "trajectories")
         self.activity = f"running trajectories of stage {row.stage!r} ({done} so far)"

@@ -45,8 +45,9 @@ def calibration_section(run: Run) -> Section:
         "Before each new structure was learned, the model said how wrong it expected its energy "
         "to be (σ, horizontal); the label then told the truth (vertical; triangles on the edge "
         "are errors too small for the axis). An honest σ puts the root mean squares of bins of "
-        "errors (thick line) on the thin line; above it the model is too sure of itself, below "
-        f"it too careful. The curve counts the same errors in multiples of σ. "
+        "errors (thick line) on |error| = σ; above it the model is too sure of itself, below it "
+        "too careful. The curve counts the same errors in multiples of σ; honest ones stay in the "
+        "grey band nearly always. "
         f"{in_words(error, sigma)}"
     )
     looks = stage_looks(run.stages)

@@ -24,7 +24,7 @@ def coefficients_section(models: Mapping[str, Coefficients], *, problem: str) ->
     if not models:
         return Section(title, f"There is nothing to show yet: {problem or 'no model was written'}.")
     text = (
-        "Each point is the size of one coefficient; each line holds the functions that couple "
+        "Each tick is the size of one coefficient; each line holds the functions that couple "
         "these elements, with the number of functions kept and their total on the right. Pair "
         "terms are usually largest, because most of the binding energy is theirs. A block of "
         "many small coefficients is a part of the basis that these data hardly determine."

@@ -9,7 +9,7 @@ from ase_hal.report.record import EndRecord, FitRecord, RelevanceRecord, Run, fi
 from ase_hal.report.style import Section, counted, duration, significant
 
 _FINISHED = {
-    "converged": "Finished: the simulations found nothing uncertain any more.",
+    "converged": "Finished: in every stage, trajectories in a row stayed below the tolerance.",
     "labels": "Finished: the budget of labels is spent.",
     "iterations": "Finished: the last iteration asked for is done.",
     "stages": "Finished: every stage has converged or has the labels it may have.",
