@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from ase_hal.network_samples import Sample
 from ase_hal.networks import Layer, energies_and_slopes
+from ase_hal.parallel import one_torch_thread
 from ase_hal.prediction import Array
 
 _WARM_UP = 20  # steps
@@ -93,7 +93,7 @@ def train(
         Trained, as numpy arrays in double precision.
     """
     torch = import_torch()
-    with _single_thread(torch):
+    with one_torch_thread():
         tensors = [[tuple(_parameter(torch, a) for a in layer) for layer in e] for e in layers]
         coefficients = _parameter(torch, linear)
         parameters = [a for element in tensors for layer in element for a in layer]
@@ -191,14 +191,3 @@ def _parameter(torch: Any, array: Array) -> Any:
 
 def _plain(tensor: Any) -> Array:
     return np.asarray(tensor.detach().numpy(), dtype=float)
-
-
-@contextmanager
-def _single_thread(torch: Any) -> Iterator[None]:
-    """Small matrices gain nothing by threads, and sums would depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

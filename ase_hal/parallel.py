@@ -1,9 +1,10 @@
-"""Independent calculations, here or wherever an executor runs them."""
+"""Independent calculations, here or wherever an executor runs them, and one thread for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,3 +23,21 @@ def in_order(
         return
     futures = [executor.submit(function, *job) for job in jobs]
     yield from (future.result() for future in futures)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch to one thread: its matrices here are small, and sums do not depend on the machine.
+
+    Limits that were set before torch was imported do not reach it.
+    """
+    try:
+        import torch  # slow to import
+    except ImportError as error:
+        raise ImportError("networks need torch: pip install 'ase-hal[torch]'") from error
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -131,7 +131,9 @@ class Progress:
         row.labels += 1
         row.label_seconds += event["seconds"]
         if row.iteration == 0:
-            self.activity = f"{row.labels} starting structures labelled; compiling on first use"
+            self.activity = (
+                f"labelling the starting structures ({row.labels} so far), then compiling once"
+            )
         else:
             self.labels += 1
             self.activity = f"labelling ({row.labels} in this iteration so far)"

@@ -16,7 +16,7 @@ from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.free_energy.surface import checked_points
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array
-from ase_hal.parallel import in_order
+from ase_hal.parallel import in_order, one_torch_thread
 from ase_hal.randomness import check_generator
 
 
@@ -115,13 +115,12 @@ class IDNN:
         RuntimeError
             If the loss was never finite.
         """
-        from ase_hal.free_energy.idnn_features import one_thread
 
         check_generator(rng)
         data = _checked(eta, mu, temperature_K, weights, self.invariants.dimension)
         if start is not None:
             self._check_start(start, data[2])
-        with one_thread():
+        with one_torch_thread():
             return self._trained(data, start, rng)
 
     def _trained(

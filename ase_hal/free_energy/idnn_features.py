@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
 from ase_hal.free_energy.polynomials import Polynomials
@@ -15,20 +12,6 @@ try:
     from torch import Tensor
 except ImportError as error:
     raise ImportError("an IDNN needs torch: pip install 'ase-hal[torch]'") from error
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: its matrices here are small, and sums do not depend on the machine.
-
-    Limits that were set before torch was imported do not reach it.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Features(torch.nn.Module):

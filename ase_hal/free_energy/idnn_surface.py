@@ -15,6 +15,7 @@ from ase_hal.free_energy.idnn_settings import Architecture, History
 from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.free_energy.surface import checked_points
 from ase_hal.free_energy.symmetry import Array
+from ase_hal.parallel import one_torch_thread
 
 if TYPE_CHECKING:
     from ase_hal.free_energy.idnn_network import FreeEnergy, Tensor
@@ -159,12 +160,12 @@ class IDNNSurface:
         temperature_K: npt.ArrayLike | None,
         shape: tuple[int, ...],
     ) -> Array:
-        from ase_hal.free_energy.idnn_features import one_thread, torch
+        from ase_hal.free_energy.idnn_features import torch
 
         points = checked_points(eta, self.dimension)
         temperatures = self._temperatures(temperature_K, len(points))
         result = np.empty((len(points), *shape))
-        with one_thread(), torch.no_grad():
+        with one_torch_thread(), torch.no_grad():
             for start in range(0, len(points), CHUNK):
                 part = slice(start, start + CHUNK)
                 tensors = (torch.as_tensor(x[part].copy()) for x in (points, temperatures))
