@@ -170,6 +170,14 @@ def repeat(tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int) -> 
     return tests
 
 
+def to_file(file: Path, tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int) -> None:
+    """One repeat into its file, unless another process has done it meanwhile."""
+    if not file.exists():
+        tests = repeat(tau_rel, dataset, seed, test_steps)
+        write_json(file, {"tests": [asdict(test) for test in tests]})
+        print(f"tau_rel {tau_rel:g}, seed {seed}: done", flush=True)
+
+
 def plot(results: dict[tuple[float, int], list[Test]], test_steps: int, path: Path) -> None:
     """Stability against exploratory steps, one colour a biasing strength."""
     import matplotlib.pyplot as plt
@@ -226,16 +234,19 @@ def main() -> None:
         key: given.output / f"tau{key[0]:g}_seed{key[1]}_{given.test_steps}.json" for key in keys
     }
     with ProcessPoolExecutor(given.workers) as pool:
-        running = {
-            (tau, seed): pool.submit(
-                repeat, tau, starting_set(seed, given.output), seed, given.test_steps
+        running = [
+            pool.submit(
+                to_file,
+                files[tau, seed],
+                tau,
+                starting_set(seed, given.output),
+                seed,
+                given.test_steps,
             )
             for tau, seed in keys
-            if not files[tau, seed].exists()
-        }
-        for key, future in running.items():
-            write_json(files[key], {"tests": [asdict(test) for test in future.result()]})
-            print(f"tau_rel {key[0]:g}, seed {key[1]}: done", flush=True)
+        ]
+        for future in running:
+            future.result()
     results = {
         key: [Test(**test) for test in json.loads(file.read_text())["tests"]]
         for key, file in files.items()
