@@ -4,7 +4,10 @@
 
 Times are CPU time of one thread, best of several rounds in which all contestants take turns, so
 that ratios survive a busy machine. Neighbour lists are part of our times (a skin list that holds)
-and not of python-ace's.
+and not of python-ace's. HAL is what a step of biased dynamics asks for: `HALCalculator` with a
+`LinearCommittee` on atoms that have moved, biased forces and stress, and the update of an adaptive
+tau; python-ace's side is the bare evaluation. New neighbour lists are timed apart, beside those
+of vesin and matscipy where they are installed.
 
 Models: silicon, 989 functions, 64 atoms; Al29Si3, 1460 functions, 32 atoms.
 """
@@ -12,6 +15,7 @@ Models: silicon, 989 functions, 64 atoms; Al29Si3, 1460 functions, 32 atoms.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -30,12 +34,16 @@ from pyace.atomicenvironment import aseatoms_to_atomicenvironment
 from pyace.basis import ACEBBasisSet
 from pyace.calculator import ACECalculator
 from pyace.evaluator import ACEBEvaluator, ACERecursiveEvaluator
-from scipy.linalg.blas import dsymv
 
-from ase_hal import LinearFit
+from ase_hal import LinearCommittee, LinearFit
 from ase_hal.ace import ACEBasis
 from ase_hal.ace.evaluator import Evaluator
+from ase_hal.ace.neighbors import NeighborList
 from ase_hal.ace.tables import FunctionTables
+from ase_hal.baseline import Baseline
+from ase_hal.calculators import HALCalculator
+from ase_hal.dynamics import AdaptiveTau
+from ase_hal.regression import Posterior
 
 Call = Callable[[], Any]
 
@@ -80,20 +88,42 @@ def aluminium_silicon() -> Atoms:
     return atoms
 
 
+class BiasedSteps:
+    """What every step of biased dynamics costs beside the integration."""
+
+    def __init__(self, committee: LinearCommittee, atoms: Atoms) -> None:
+        self.atoms = atoms.copy()
+        self.atoms.calc = HALCalculator(committee)
+        self._window = AdaptiveTau(0.1, burn_in=0).start()
+
+    def __call__(self) -> None:
+        calc = self.atoms.calc
+        self.atoms.positions[0, 0] += 1e-7  # Å: the calculator remembers what it has seen
+        self.atoms.get_forces()
+        calc.tau = self._window.update(calc.predict(self.atoms), self.atoms)
+
+
 class Contestants:
     """Everything that is timed for one basis and one structure."""
 
-    def __init__(self, basis: ACEBBasisSet, atoms: Atoms) -> None:
+    def __init__(self, elements: list[str], n_max: list[int], l_max: list[int], atoms: Atoms):
         rng = np.random.default_rng(0)
+        basis = make_basis(elements, n_max, l_max)
+        ours = ACEBasis(elements, rcut=5.5, nradmax_by_orders=n_max, lmax_by_orders=l_max)
         self.atoms = atoms
         self.size = len(basis.basis_coeffs)
         self.coefficients = rng.normal(size=self.size)
-        self.members = rng.normal(size=(80, self.size))
-        root = rng.normal(size=(self.size, self.size)) / self.size
-        self.covariance = np.asfortranarray(root @ root.T)
+        self.members = self.coefficients + 0.1 * rng.normal(size=(80, self.size))
         tables = FunctionTables.from_pyace(basis)
         # one each, so that no contestant finds the buffers of another in the cache
         self.plain_evaluator, self.evaluator = Evaluator([tables]), Evaluator([tables])
+        root = rng.normal(size=(self.size, self.size)) / self.size
+        self.biased = {
+            name: BiasedSteps(self._committee(ours, root, members, sigma), atoms)
+            for name, members, sigma in (
+                ("hal_exact", 8, "exact"), ("hal_8", 8, "members"), ("hal_80", 80, "members")
+            )
+        }  # fmt: skip
         basis.basis_coeffs = self.coefficients.tolist()
         self._keep = (basis, basis.to_ACECTildeBasisSet())  # python-ace keeps bare pointers
         self._b = ACECalculator()
@@ -107,6 +137,18 @@ class Contestants:
             atoms, cutoff=basis.cutoffmax, elements_mapper_dict=basis.elements_to_index_map
         )
 
+    def _committee(
+        self, basis: ACEBasis, root: np.ndarray, members: int, sigma: str
+    ) -> LinearCommittee:
+        posterior = Posterior(
+            self.coefficients, root, noise_precision=1.0, prior_precision=np.ones(self.size),
+            log_evidence=0.0, n_observations=0,
+        )  # fmt: skip
+        return LinearCommittee(
+            basis, posterior, self.members[:members], noise_std=0.0, force_scale=1.0, sigma=sigma,
+            baseline=Baseline(dict.fromkeys(basis.elements, 0.0)),
+        )  # fmt: skip
+
     def check(self) -> None:
         """What is compared must agree."""
         energy, forces, _ = self.plain_evaluator.energy_forces(self.atoms, self.coefficients)
@@ -114,6 +156,9 @@ class Contestants:
         np.testing.assert_allclose(energy, self._recursive.energy, rtol=1e-9)
         reference = np.array(self._recursive.forces).reshape(-1, 3)
         np.testing.assert_allclose(forces, reference, atol=1e-8 * np.abs(reference).max())
+        for steps in self.biased.values():
+            unbiased = steps.atoms.calc.predict(self.atoms)
+            np.testing.assert_allclose(unbiased.forces, forces, atol=1e-8 * np.abs(forces).max())
 
     def recursive(self) -> None:
         """python-ace's fastest energy and forces."""
@@ -130,23 +175,6 @@ class Contestants:
     def plain(self) -> None:
         """Energy, forces and virial of one coefficient vector."""
         self.plain_evaluator.energy_forces(self.atoms, self.coefficients)
-
-    def hal_exact(self) -> None:
-        """Mean and exact sigma, forces of both."""
-        b = self.evaluator.descriptors(self.atoms)
-        gradient = dsymv(1.0, self.covariance, b)
-        gradient /= np.sqrt(b @ gradient)
-        self.evaluator.forces(np.stack([self.coefficients, gradient]))
-
-    def hal_members(self, n_members: int) -> None:
-        """Mean and sigma of so many members, forces of both (Eqs. 5, 10)."""
-        members = self.members[:n_members]
-        b = self.evaluator.descriptors(self.atoms)
-        energies = members @ b
-        deviation = energies - energies.mean()
-        sigma = np.sqrt((deviation**2).mean())
-        gradient = deviation @ members / (n_members * sigma)  # deviations add up to zero
-        self.evaluator.forces(np.stack([self.coefficients, gradient]))
 
     def member_forces(self) -> None:
         """Forces of eight members."""
@@ -191,9 +219,7 @@ def compare(
         "recursive": contestants.recursive,
         "b_evaluator": contestants.b_evaluator,
         "plain": contestants.plain,
-        "hal_exact": contestants.hal_exact,
-        "hal_8": lambda: contestants.hal_members(8),
-        "hal_80": lambda: contestants.hal_members(80),
+        **contestants.biased,
         "member_forces": contestants.member_forces,
     }
     times = best_times(calls, rounds)
@@ -204,7 +230,15 @@ def compare(
     report("recursive / HAL, exact sigma", recursive / times["hal_exact"], hal)
     report("8 recursive / forces of 8 members", 8 * recursive / times["member_forces"], 8)
     report("b_grad / rows", times["b_grad"] / times["rows"], 40)
-    report("HAL / python-ace B evaluator", times["hal_exact"] / times["b_evaluator"], 3, True)
+    report(
+        "HAL, 8 members / python-ace B evaluator", times["hal_8"] / times["b_evaluator"], 3, True
+    )
+    report(
+        "HAL, exact sigma / python-ace B evaluator",
+        times["hal_exact"] / times["b_evaluator"],
+        3,
+        True,
+    )
     report("HAL with 80 / with 8 members", times["hal_80"] / times["hal_8"], 1.1, True)
     return times
 
@@ -238,6 +272,37 @@ def scaling(basis: ACEBBasisSet, repeats: list[tuple[int, int, int]], rounds: in
         print("  " + "  ".join(f"{size}: {value:.1f}" for size, value in per_atom.items()))
         values = list(per_atom.values())
         report(f"slowest / fastest size, {kind}", max(values) / min(values), 1.5, True)
+
+
+def new_lists(repeats: list[tuple[int, int, int]], rounds: int) -> None:
+    """Time per atom of a new neighbour list of 5.5 Å + 0.5 Å, ours and others'."""
+    others: dict[str, Callable[[Atoms], Any]] = {}
+    try:
+        import vesin
+
+        others["vesin"] = lambda atoms: vesin.ase_neighbor_list("ijS", atoms, 6.0)
+    except ImportError:
+        pass
+    try:
+        from matscipy.neighbours import neighbour_list
+
+        others["matscipy"] = lambda atoms: neighbour_list("ijS", atoms, 6.0)
+    except ImportError:
+        pass
+    calls: dict[str, Call] = {}
+    for repeat in repeats:
+        atoms, moved = silicon(repeat), silicon(repeat)
+        moved.rattle(0.4, seed=2)  # beyond the skin: the list has to be made anew
+        pairs, turns = NeighborList(("Si",), 5.5, 0.5), itertools.cycle((atoms, moved))
+        calls[f"ase_hal {len(atoms)}"] = lambda pairs=pairs, turns=turns: pairs.update(next(turns))
+        for name, call in others.items():
+            calls[f"{name} {len(atoms)}"] = lambda call=call, atoms=atoms: call(atoms)
+    times = best_times(calls, rounds)
+    print("\nNew neighbour list of 6 Å, silicon: us/atom")
+    for name in ("ase_hal", *others):
+        sizes = [int(key.split()[1]) for key in times if key.startswith(name)]
+        shown = (f"{size}: {times[f'{name} {size}'] / size * 1e6:.1f}" for size in sizes)
+        print(f"  {name:9} " + "  ".join(shown))
 
 
 def refit(n_structures: int) -> None:
@@ -274,19 +339,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="scaling up to 2744 atoms only")
     arguments = parser.parse_args()
     print(f"  {'':<58s}{'ratio':>8s}   {'target':>8s}")
-    basis = make_basis(["Si"], [15, 6, 4, 3], [0, 5, 4, 2])
-    compare("Si", Contestants(basis, silicon()), arguments.rounds, plain=8, hal=4)
-    compare(
-        "AlSi",
-        Contestants(make_basis(["Al", "Si"], [12, 6, 2], [0, 6, 2]), aluminium_silicon()),
-        arguments.rounds,
-        plain=5,
-        hal=2.5,
-    )
+    shape = [15, 6, 4, 3], [0, 5, 4, 2]
+    compare("Si", Contestants(["Si"], *shape, silicon()), arguments.rounds, plain=8, hal=4)
+    alloy = Contestants(["Al", "Si"], [12, 6, 2], [0, 6, 2], aluminium_silicon())
+    compare("AlSi", alloy, arguments.rounds, plain=5, hal=2.5)
     repeats = [(2, 2, 1), (2, 2, 2), (4, 4, 2), (7, 7, 7)]
     if not arguments.quick:
         repeats.append((14, 14, 13))
-    scaling(basis, repeats, max(3, arguments.rounds // 6))
+    scaling(make_basis(["Si"], *shape), repeats, max(3, arguments.rounds // 6))
+    new_lists(repeats, max(3, arguments.rounds // 6))
     refit(88)
 
 

@@ -34,9 +34,9 @@ from ase_hal.ace import ACEBasis  # noqa: E402
 from ase_hal.journal import write_json  # noqa: E402
 from ase_hal.tuning import Trial, tune  # noqa: E402
 
-CUTOFFS = (5.0, 5.5, 6.0)  # Å
+CUTOFFS = (5.0, 5.5)  # Å
 SHAPES = (([20, 10, 4, 2], [0, 6, 4, 1]), ([12, 6, 4, 3], [0, 6, 4, 1]))
-ENERGY_WEIGHTS = (5.0, 15.0, 45.0, 135.0)
+ENERGY_WEIGHTS = (15.0, 45.0)
 PRIORS = (Smoothness(4, 4), Smoothness(4, 8))
 COMPARED = (None, Smoothness(2, 2), Smoothness(4, 2), Smoothness(4, 4), Smoothness(4, 8))
 # meV/atom and eV/Å: ACEpotentials.jl large, GAP, MTP; as printed
