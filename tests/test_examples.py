@@ -57,6 +57,7 @@ def shortened(source, folder, **basis):
         ("barrier_learning.py", 3, "labels, outcome"),
         ("unlike_committee.py", 3, "sigma"),
         pytest.param("network_committee.py", 1, "degrees", marks=NEEDS_TORCH),
+        pytest.param("free_energy.py", 10, "composition 0.95: free energy", marks=NEEDS_TORCH),
     ],
 )
 def test_scripts(script, length, says, tmp_path):
