@@ -178,35 +178,44 @@ def to_file(file: Path, tau_rel: float, dataset: list[Atoms], seed: int, test_st
         print(f"tau_rel {tau_rel:g}, seed {seed}: done", flush=True)
 
 
+def passed(tests: list[Test], test_steps: int) -> bool:
+    return tests[-1].stable_steps == test_steps
+
+
 def plot(results: dict[tuple[float, int], list[Test]], test_steps: int, path: Path) -> None:
-    """Stability against exploratory steps, one colour a biasing strength."""
+    """Stability against exploratory steps, and how many of these a passed test took."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    taus = sorted({tau for tau, _ in results})
-    for tau, colour in zip(
-        taus, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(taus))), strict=True
-    ):
-        for number, ((_, _), tests) in enumerate(
-            sorted((key, value) for key, value in results.items() if key[0] == tau)
-        ):
-            axes.plot(
-                [max(test.explored, 1) for test in tests],
-                [max(test.stable_steps, 1) for test in tests],
-                "o-",
-                color=colour,
-                markersize=4,
-                label=None if number else f"$\\tau_r$ = {tau:g}",
-            )
-    axes.axhline(test_steps, color="grey", linestyle=":", label="test passed")
-    axes.set(
-        xscale="symlog",
-        yscale="log",
-        xlabel="exploratory MD steps (0.5 fs)",
-        ylabel="shortest of ten stable trajectories (steps of 1 fs)",
-        title="H[OCH$_2$CH$_2$]$_2$OH at 500 K, GFN2-xTB",
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=[3, 2]
     )
-    axes.legend(fontsize="small")
+    taus = sorted({tau for tau, _ in results})
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(taus)))
+    for place, (tau, colour) in enumerate(zip(taus, colours, strict=True)):
+        runs = [tests for (own, _), tests in sorted(results.items()) if own == tau]
+        needed = [run[-1].explored if passed(run, test_steps) else np.inf for run in runs]
+        for number, run in enumerate(runs):
+            left.plot(
+                [max(test.explored, 100) for test in run],
+                [max(test.stable_steps, 1) for test in run],
+                "o-", color=colour, markersize=4, label=None if number else f"$\\tau_r$ = {tau:g}",
+            )  # fmt: skip
+            shown = min(needed[number], EXPLORED_AT_MOST)
+            marker = "o" if np.isfinite(needed[number]) else "^"
+            right.plot(place + 0.12 * (number - 1), shown, marker, color=colour, markersize=7)
+    left.axhline(test_steps, color="grey", linestyle=":", label="test passed")
+    left.set(
+        xscale="log", yscale="log",
+        xlabel="exploratory MD steps (0.5 fs; first test at the left edge)",
+        ylabel="shortest of ten stable trajectories (steps of 1 fs)",
+    )  # fmt: skip
+    left.legend(fontsize="small")
+    right.set(
+        yscale="log", ylim=(1e3, 2 * EXPLORED_AT_MOST), xlabel="$\\tau_r$",
+        ylabel="exploratory MD steps until the test is passed\n(triangles: not passed by then)",
+    )  # fmt: skip
+    right.set_xticks(range(len(taus)), [f"{tau:g}" for tau in taus])
+    figure.suptitle("H[OCH$_2$CH$_2$]$_2$OH at 500 K, GFN2-xTB")
     figure.savefig(path, dpi=150)
 
 
@@ -215,8 +224,8 @@ def table(results: dict[tuple[float, int], list[Test]], test_steps: int) -> str:
     lines = ["tau_rel  seed  labels  exploratory steps  stable steps"]
     for (tau, seed), tests in sorted(results.items()):
         last = tests[-1]
-        passed = "passed" if last.stable_steps == test_steps else f"{last.stable_steps}"
-        lines.append(f"{tau:7.2f}  {seed:4d}  {last.labels:6d}  {last.explored:17d}  {passed:>12}")
+        end = "passed" if passed(tests, test_steps) else f"{last.stable_steps}"
+        lines.append(f"{tau:7.2f}  {seed:4d}  {last.labels:6d}  {last.explored:17d}  {end:>12}")
     return "\n".join(lines)
 
 
