@@ -64,7 +64,9 @@ class CalculatorCommittee:
         Typical force, eV/Å: the default epsilon of the relative force error. A fit passes the
         mean force of its training set.
     executor : concurrent.futures.Executor, optional
-        Evaluates the members in parallel. It does not travel with a pickled committee.
+        Evaluates the members in parallel. One with processes gets every member pickled with
+        every prediction, which takes seconds for a large network: it is for members that take
+        longer to evaluate than to send. It does not travel with a pickled committee.
 
     Examples
     --------

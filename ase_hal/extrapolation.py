@@ -84,7 +84,7 @@ class Tail:
     fraction : float
         Share of all sampled structures that is.
     sampled : int
-        How many were looked at.
+        How many different ones were looked at.
     """
 
     train: tuple[Atoms, ...]
@@ -120,7 +120,8 @@ def select_tail(
     grade : callable
         ``grade(atoms) -> float``, above 0: ``lambda a: extrapolation_grade(a).max()``.
     n : int
-        How many of the tail are wanted; the first n are taken.
+        How many of the tail are wanted; the first n are taken. A structure that comes again
+        (of the same formula, with the same grade to eight digits) is not counted.
     rng : numpy.random.Generator
         Splits the tail.
     cutoff : float
@@ -146,6 +147,7 @@ def select_tail(
         )
     sampled: list[Atoms] = []
     logarithms: list[float] = []
+    known: set[tuple[str, float]] = set()
     threshold, tail = math.nan, np.empty(0, dtype=int)
     source = itertools.islice(structures, max_sampled)
     while len(tail) < n:
@@ -156,6 +158,10 @@ def select_tail(
             gamma = float(grade(atoms))
             if not 0 < gamma < math.inf:
                 raise ValueError(f"a grade is a positive number, got {gamma}")
+            key = atoms.get_chemical_formula(), round(math.log(gamma), 8)
+            if key in known:
+                continue
+            known.add(key)
             sampled.append(atoms)
             logarithms.append(math.log(gamma))
         values = np.array(logarithms)

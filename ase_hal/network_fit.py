@@ -54,7 +54,10 @@ class NetworkFit:
     not tell enough: with 32 of 85 components and no linear term, the force error for liquid-like
     Al24Cu8 (EMT, 40 structures) was 0.31 eV/Å, with the linear term 0.034. The linear term
     takes every function, starts as the Bayesian ridge of the member's sample, and is trained on
-    with the rest.
+    with the rest. What training adds to that start is small where data are few: for Al-Cu (EMT,
+    30 structures of 8 atoms, 10 held out) energy errors fell from 2.0 to 0.5 meV per atom and
+    force errors from 0.013 to 0.011 eV/Å, where a `LinearFit` to the same functions has 1.4 meV
+    and 0.009 eV/Å.
 
     Networks know nothing of functions that never varied in training: use `ExtrapolationGrade`
     where pairs of elements may meet for the first time.

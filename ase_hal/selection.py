@@ -45,8 +45,8 @@ def select(
     n : int
         How many to take at most.
     min_gain : float
-        A candidate whose remaining standard deviation is below this fraction of the one it
-        started from is a duplicate of what was picked and never taken.
+        A candidate whose remaining standard deviation (or distance) is below this fraction of
+        the one it started from is a duplicate of what was picked and never taken.
 
     Returns
     -------
@@ -60,8 +60,15 @@ def select(
     if not len(candidates):
         return []
     sizes = np.array([len(atoms) for atoms in candidates], dtype=float)
-    covariance = _energy_covariance(candidates, committee) / np.outer(sizes, sizes)
-    order = _conditional_order(covariance, n, min_gain)
+    exact = getattr(committee, "energy_covariance", None)
+    if exact is not None:
+        covariance = np.asarray(exact(candidates)) / np.outer(sizes, sizes)
+        order = _conditional_order(covariance, n, min_gain)
+    else:
+        deviations = _deviations(candidates, committee) / sizes[:, None]
+        covariance = deviations @ deviations.T / max(deviations.shape[1] - 1, 1)
+        order = _conditional_order(covariance, n, min_gain)
+        order = _distant_order(deviations, order, n, min_gain)
     return [candidates[i] for i in order]
 
 
@@ -85,13 +92,27 @@ def _conditional_order(covariance: Array, n: int, min_gain: float) -> list[int]:
     return order
 
 
-def _energy_covariance(candidates: Sequence[Atoms], committee: Committee) -> Array:
-    exact = getattr(committee, "energy_covariance", None)
-    if exact is not None:
-        return np.asarray(exact(candidates))
+def _distant_order(deviations: Array, order: list[int], n: int, min_gain: float) -> list[int]:
+    """Extend an order by what is large and far from all that is in it."""
+    order = list(order)
+    sizes = np.linalg.norm(deviations, axis=1)
+    score = sizes.copy()
+    for pick in order:
+        score = np.minimum(score, np.linalg.norm(deviations - deviations[pick], axis=1))
+    while order and len(order) < n:
+        allowed = score > min_gain * sizes
+        if not allowed.any():
+            break
+        pick = int(np.argmax(np.where(allowed, score, -1.0)))
+        order.append(pick)
+        score = np.minimum(score, np.linalg.norm(deviations - deviations[pick], axis=1))
+    return order
+
+
+def _deviations(candidates: Sequence[Atoms], committee: Committee) -> Array:
+    """Energies of the members less their mean, (structures, K), eV."""
     members = np.array([committee.predict(atoms).member_energies for atoms in candidates])
-    deviations = members - members.mean(axis=1, keepdims=True)
-    return deviations @ deviations.T / max(members.shape[1] - 1, 1)
+    return members - members.mean(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -194,6 +195,30 @@ def test_an_executor_changes_nothing(rng, kind):
             said = committee.predict(atoms, True, True)
             for name, value in vars(expected).items():
                 assert getattr(said, name) == pytest.approx(value, rel=1e-10, abs=1e-12), name
+
+
+class Meets(Answers):
+    """Answers once another member is being asked at the same time."""
+
+    def __init__(self, barrier):
+        super().__init__()
+        self.barrier = barrier
+
+    def calculate(self, atoms, properties, system_changes):
+        self.barrier.wait(timeout=20)
+        super().calculate(atoms, properties, system_changes)
+
+
+def test_an_executor_asks_members_at_the_same_time(rng):
+    """One after the other they would wait for each other until the barrier breaks."""
+    barrier = threading.Barrier(3)
+    with ThreadPoolExecutor(3) as pool:
+        committee = CalculatorCommittee([Meets(barrier) for _ in range(3)], executor=pool)
+        assert committee.predict(crystal(rng)).energy == 0.0
+    barrier = threading.Barrier(2)
+    barrier.abort()
+    with pytest.raises(RuntimeError, match="BrokenBarrierError"):
+        CalculatorCommittee([Meets(barrier), Meets(barrier)]).predict(crystal(rng))
 
 
 def test_atoms_are_untouched_and_constraints_play_no_part(rng):

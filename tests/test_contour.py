@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -18,8 +19,14 @@ from ase_hal import LinearFit
 from ase_hal.ace import ACEBasis, PairPart
 from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.calculators import CommitteeCalculator, HALCalculator
-from ase_hal.dynamics import BiasedContourExploration, ContourState, Ramp, run_until
-from ase_hal.dynamics.contour import UnreachableTarget, steered_tangent
+from ase_hal.dynamics import (
+    BiasedContourExploration,
+    ContourState,
+    Ramp,
+    UnreachableTarget,
+    run_until,
+)
+from ase_hal.dynamics.contour import steered_tangent
 
 EXCESS = 0.1  # eV per atom above the perfect crystal
 
@@ -146,6 +153,7 @@ def test_bias_finds_uncertainty_and_keeps_the_energy():
     biased = np.array([explore(seed, 0.3, 120) for seed in range(10)])
     assert np.all(biased[:, 0] <= 1.5 * plain[:, 0])
     assert np.all(plain[:, 0] < 0.05 * EXCESS)  # or the comparison would mean little
+    assert plain[:, 1].mean() > 0  # a walk that loses sigma is no measure
     assert np.sum(biased[:, 1] >= 1.5 * plain[:, 1]) >= 8
 
 
@@ -173,18 +181,41 @@ def test_resume_is_exact(tmp_path, when):
     assert second.nsteps == 60
 
 
-def test_resume_on_a_model_with_a_neighbour_list():
-    keywords = {"energy_target": 3.0, "gamma": 0.3}
+@pytest.mark.parametrize("kind", ["ace", "calculators"])
+def test_resume_on_a_model_with_a_neighbour_list(tmp_path, kind):
+    """To the last bit, too: both go on with a model that remembers nothing."""
+    committee, excess = (aluminium(), 3.0) if kind == "ace" else (members(), 0.4)
     rng = np.random.default_rng(2)
-    first = BiasedContourExploration(crystal(rng), rng=rng, **keywords)
-    first.run(10)
-    state = first.state()
-    first.run(15)
+    size = 2 if kind == "ace" else 1
+    atoms = crystal(rng, committee, size=size)
+    keywords = {"energy_target": atoms.get_potential_energy() + excess, "gamma": 0.3}
+    first = BiasedContourExploration(atoms, rng=rng, **keywords)
+    first.run(20)
+    first.state().write(tmp_path / "state.json")
+    after = walk(first, 25)
+    elsewhere = crystal(np.random.default_rng(1), committee, size=size)
+    elsewhere.get_potential_energy()  # the list is made, and in another place
     second = BiasedContourExploration(
-        crystal(np.random.default_rng(1)), rng=np.random.default_rng(0), resume=state, **keywords
+        elsewhere,
+        rng=np.random.default_rng(0),
+        resume=ContourState.read(tmp_path / "state.json"),
+        **keywords,
     )
-    second.run(15)
-    assert second.atoms.positions == pytest.approx(first.atoms.positions, abs=1e-8)
+    assert np.ptp(after, axis=0).max() > 0.1
+    assert np.array_equal(walk(second, 25), after)
+
+
+def test_a_walk_on_its_contour_is_never_stuck():
+    """It starts there, and comes no closer for as long as it walks."""
+    rng = np.random.default_rng(4)
+    atoms = springs(rng)
+    target = atoms.get_potential_energy()
+    dyn = BiasedContourExploration(
+        atoms, energy_target=target, gamma=0.3, rng=rng, use_target_shift=False
+    )
+    energies = [atoms.get_potential_energy() for _ in dyn.irun(steps=400)]
+    assert dyn.nsteps == 400
+    assert np.abs(np.array(energies) - target).max() < 0.5
 
 
 def test_running_twice_is_running_on():
@@ -293,6 +324,33 @@ class TestErrors:
         with pytest.raises(UnreachableTarget, match="can't be reached"):
             dyn.run(400)
         assert np.isfinite(atoms.positions).all()
+
+    @pytest.mark.parametrize("target", [1e3, 1e6])
+    def test_a_target_far_above(self, target):
+        """Where the energy grows steep it gets nowhere, or jumps onto another atom."""
+        rng = np.random.default_rng(3)
+        dyn = BiasedContourExploration(
+            crystal(rng, members(), size=1), energy_target=target, gamma=0.2, rng=rng
+        )
+        with pytest.raises(UnreachableTarget, match=re.escape(f"target {target:.6g} eV can't")):
+            dyn.run(1000)
+
+    def test_a_target_that_only_atoms_on_top_of_each_other_have(self):
+        """A model says any energy somewhere; what it says there is no contour to walk on."""
+        rng = np.random.default_rng(1)
+        atoms = crystal(rng, size=1)
+        dyn = BiasedContourExploration(atoms, energy_target=60.0, gamma=0.2, rng=rng)
+        with pytest.raises(UnreachableTarget, match=r"atoms \d and \d are 0\.\d+ Å apart at"):
+            dyn.run(1000)
+        assert dyn.nsteps < 1000
+
+    def test_a_ramp_that_leaves_the_reachable_behind(self):
+        rng = np.random.default_rng(1)
+        dyn = BiasedContourExploration(
+            springs(rng), energy_target=Ramp(0.5, -5.0, 100), gamma=0.2, rng=rng
+        )
+        with pytest.raises(UnreachableTarget, match="target -5 eV can't be reached"):
+            dyn.run(600)
 
     def test_a_perfect_crystal_has_no_contour(self):
         rng = np.random.default_rng(1)

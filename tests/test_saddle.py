@@ -15,10 +15,14 @@ from ase_hal import LinearFit, learn
 from ase_hal.ace import ACEBasis, PairPart
 from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.calculators import CommitteeCalculator
-from ase_hal.dynamics import Pick, SaddleSearch, saddle, saddle_kind
+from ase_hal.dynamics import Pick, SaddleSearch, count_saddles, saddle, saddle_kind
 from ase_hal.dynamics.saddle_steps import Leash, Stopped, climb_by_neb, idpp, relax
+from ase_hal.exploration import ExplorationEnded
+from ase_hal.held_out import HoldOut
 from ase_hal.prediction import Prediction
+from ase_hal.reference import Failure
 
+CU_HOP = 0.7614  # eV, a vacancy in Cu with EMT in 32 sites
 AU_HOP = 0.374  # eV, Au on Al(100) with EMT between hollow sites, through the bridge (ASE's docs)
 
 
@@ -42,8 +46,15 @@ class DoubleWell:
         sigma = self.spread * shape
         return Prediction(
             energy=energy, forces=forces, energy_std=sigma, energy_std_gradient=gradient,
-            model_std=sigma, force_scale=1.0, member_energies=np.array([energy]),
+            model_std=sigma, force_scale=1.0,
+            member_energies=energy + sigma * np.array([-1.0, 1.0]),
         )  # fmt: skip
+
+
+def moved_wells(predict, shift, atoms, members=False, stress=False):
+    atoms = atoms.copy()
+    atoms.positions[:, 0] -= shift
+    return predict(atoms, members, stress)
 
 
 def wells(offset=0.9):
@@ -78,7 +89,7 @@ def rng():
     return np.random.default_rng(2)
 
 
-@pytest.mark.parametrize(("hop", "barrier"), [(gold_hop, AU_HOP), (vacancy_hop, 0.7614)])
+@pytest.mark.parametrize(("hop", "barrier"), [(gold_hop, AU_HOP), (vacancy_hop, CU_HOP)])
 def test_barriers_of_emt(hop, barrier, rng):
     path = SaddleSearch(*hop()).search(emt(), rng=rng)
     assert path.outcome == "dimer"
@@ -157,12 +168,53 @@ class TestExplorer:
         search = SaddleSearch(*wells(), max_labels=2, name="a")
         first = search(DoubleWell(), dataset=[], rng=rng)
         assert [a.info["hal_role"] for a in first] == ["saddle", "start"]
-        assert search(DoubleWell(), dataset=first, rng=rng) == []
+        for again in (search, SaddleSearch(*wells(), max_labels=2, name="a")):
+            with pytest.raises(ExplorationEnded, match="labels"):
+                again(DoubleWell(), dataset=first, rng=rng)
+        with pytest.raises(ExplorationEnded, match="labels"):
+            search(DoubleWell(), dataset=[], rng=rng)  # both labels failed
+        with pytest.raises(ExplorationEnded, match="labels"):
+            SaddleSearch(*wells(), max_labels=2, name="a")(
+                DoubleWell(), dataset=first[1:], rng=rng
+            )  # the first one failed, as the number of the second says
         others = [a.copy() for a in first]
         for atoms in others:
             atoms.info["hal_path"] = "b"
             atoms.positions += 0.3
-        assert len(search(DoubleWell(), dataset=others, rng=rng)) == 2
+        fresh = SaddleSearch(*wells(), max_labels=2, name="a")
+        assert len(fresh(DoubleWell(), dataset=others, rng=rng)) == 2
+
+    @pytest.mark.parametrize("kind", ["failing", "held out"])
+    def test_the_budget_is_of_calls_not_of_labels(self, rng, kind):
+        """A model that learns nothing asks until the budget is spent, and no further."""
+        calls = []
+
+        def label(structures, reference, *, on_failure):
+            done = []
+            for atoms in structures:
+                if atoms.info["hal_iteration"] > 0:
+                    calls.append(atoms)
+                    if kind == "failing" and len(calls) % 2 == 0:
+                        on_failure(Failure(atoms, "every second one fails", 0.0))
+                        continue
+                atoms = atoms.copy()
+                atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((1, 3)))
+                done.append(atoms)
+            return done
+
+        def fit(dataset, *, rng):
+            """Wells that move, so that nothing is known already."""
+            well = DoubleWell(spread=0.1)
+            well.predict = functools.partial(moved_wells, well.predict, rng.uniform(-0.1, 0.1))
+            return well
+
+        if kind == "held out":
+            label = HoldOut(0.5, rng=np.random.default_rng(0), label=label)
+        search = SaddleSearch(*wells(), max_labels=7)
+        *_, last = learn(wells()[:1], fit, search, None, rng=rng, label=label)
+        assert last.finished == "labels"
+        assert len(calls) == 7
+        assert len(last.dataset) < 1 + 7
 
     def test_it_stops_where_the_model_knows_too_little(self, rng):
         path = SaddleSearch(*wells(), max_std=0.2).search(DoubleWell(spread=1.0), rng=rng)
@@ -204,33 +256,78 @@ def al_au_basis():
     )  # fmt: skip
 
 
+@functools.cache
+def cu_basis():
+    return ACEBasis(
+        ("Cu",), rcut=5.5, nradmax_by_orders=[8, 4, 2], lmax_by_orders=[0, 3, 2],
+        pair=PairPart(rcut=6.0, nradmax=8),
+    )  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_barrier_is_learned_in_few_reference_calls(seed):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("hop", "basis", "barrier"),
+    [(gold_hop, al_au_basis, AU_HOP), (vacancy_hop, cu_basis, CU_HOP)],
+    ids=["gold", "vacancy"],
+)
+def test_a_barrier_is_learned_in_few_reference_calls(hop, basis, barrier, seed):
     """Within 10 meV in at most 20 calls, the end points included."""
     rng = np.random.default_rng(seed)
-    seeds = gold_hop()
+    seeds = hop()
     for atoms in seeds:
         atoms.rattle(0.1, rng=rng)
     search = SaddleSearch(*seeds, max_labels=18, max_std=0.3)
-    *_, last = learn(seeds, LinearFit(al_au_basis()), search, EMT, rng=rng)
-    assert last.finished == "converged"
+    *_, last = learn(seeds, LinearFit(basis()), search, EMT, rng=rng)
+    assert last.finished in ("converged", "labels")
     assert len(last.dataset) <= 20
     path = search.search(last.committee, rng=rng)
-    assert path.barrier == pytest.approx(AU_HOP, abs=0.01)
+    assert path.barrier == pytest.approx(barrier, abs=0.01)
     saddles = [a for a in last.dataset if a.info.get("hal_role") == "saddle"]
     assert saddle_kind(saddles[-1]) == "proximal"
 
 
+def saddle_labelled(force, atoms=None, **info):
+    atoms = atoms or Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    forces = [[0, 0, force], [0, 0, 0]]
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=forces)
+    atoms.info |= info
+    return atoms
+
+
 def test_kinds_of_saddles():
-    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 1]])
     for force, kind in [(1.9, "proximal"), (2.1, "artifactual")]:
-        forces = [[0, 0, force], [0, 0, 0]]
-        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=forces)
+        atoms = saddle_labelled(force)
         assert saddle_kind(atoms) == kind
     assert saddle_kind(atoms, max_force=3.0) == "proximal"
+    atoms.set_constraint(FixAtoms([0]))  # labels know nothing of constraints
+    assert saddle_kind(atoms) == "proximal"
+    atoms.set_constraint(FixAtoms([1]))
+    assert saddle_kind(atoms) == "artifactual"
     with pytest.raises(ValueError, match="no force labels"):
         saddle_kind(bulk("Al"))
+    with pytest.raises(ValueError, match="the role 'saddle' and the outcome 'uncertain'"):
+        saddle_kind(saddle_labelled(0.1, hal_role="saddle", hal_outcome="uncertain"))
+    with pytest.raises(ValueError, match="the role 'end' and the outcome 'dimer'"):
+        saddle_kind(saddle_labelled(0.1, hal_role="end", hal_outcome="dimer"))
+
+
+def test_kinds_are_counted_by_path():
+    rows = [
+        ("a", "saddle", "dimer", 0.1), ("a", "saddle", "neb", 3.0), ("a", "start", "neb", 0.1),
+        ("a", "saddle", "uncertain", 0.1), ("b", "saddle", "failed", 0.1),
+        ("c", "saddle", "neb", 1.0),
+    ]  # fmt: skip
+    dataset = [
+        saddle_labelled(force, hal_path=path, hal_role=role, hal_outcome=outcome)
+        for path, role, outcome, force in rows
+    ]
+    assert count_saddles([*dataset, saddle_labelled(0.1)]) == {
+        "a": {"proximal": 1, "artifactual": 1},
+        "b": {"proximal": 0, "artifactual": 0},
+        "c": {"proximal": 1, "artifactual": 0},
+    }
+    assert count_saddles(dataset, max_force=5.0)["a"] == {"proximal": 2, "artifactual": 0}
 
 
 class TestErrors:

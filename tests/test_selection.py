@@ -1,5 +1,7 @@
 """select(): batches without duplicates, by conditioning a Gaussian."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -62,6 +64,39 @@ def test_a_shifted_and_rotated_copy_is_a_duplicate(committee, candidates):
     twin.positions += 0.37
     twin.wrap()
     assert len(select([candidates[0], twin], committee, n=2)) == 1
+
+
+class FewMembers(MembersOnly):
+    """Three of the members."""
+
+    def predict(self, atoms, members=False, stress=False):
+        prediction = self.whole.predict(atoms)
+        return replace(prediction, member_energies=prediction.member_energies[:3])
+
+    def __init__(self, committee):
+        self.elements, self.whole = committee.elements, committee
+
+
+def test_few_members_give_as_many_picks_as_are_asked_for(committee, candidates):
+    """More than the K - 1 that their covariance can tell apart, and no duplicates."""
+    few = FewMembers(committee)
+    doubled = [*candidates, *(a.copy() for a in candidates)]
+    picked = select(doubled, few, n=6)
+    assert len(picked) == 6
+    energies = np.array([few.predict(a).member_energies / len(a) for a in picked])
+    assert len(np.unique(energies.round(6), axis=0)) == 6
+    # The first two are those of the covariance, the third is large and far from both.
+    assert select(doubled, few, n=2) == picked[:2]
+    d = energies - energies.mean(axis=1, keepdims=True)
+    every = np.array([few.predict(a).member_energies / len(a) for a in candidates])
+    every -= every.mean(axis=1, keepdims=True)
+    score = np.minimum(
+        np.linalg.norm(every, axis=1),
+        np.linalg.norm(every[:, None] - d[:2], axis=2).min(axis=1),
+    )
+    found = min(np.linalg.norm(d[2]), np.linalg.norm(d[2] - d[:2], axis=1).min())
+    assert found == pytest.approx(score.max(), rel=1e-6)
+    assert 2 < len(select(doubled, few, n=100)) <= len(candidates)
 
 
 def test_edge_cases(committee, candidates):

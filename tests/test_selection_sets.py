@@ -178,6 +178,20 @@ class TestTail:
             gamma(a) for a in (*tails[2].train, *tails[2].test)
         }
 
+    def test_what_comes_again_is_not_counted(self):
+        """Every structure three times: the same tail, once."""
+        rng = np.random.default_rng
+        once = list(lognormal(rng(4), 400))
+        thrice = []
+        for atoms in once:
+            thrice += [atoms, atoms.copy(), atoms.copy()]
+        tails = [select_tail(s, gamma, n=500, rng=rng(1)) for s in (once, thrice)]
+        assert tails[0].sampled == tails[1].sampled == 400
+        assert tails[0].fraction == tails[1].fraction
+        grades = [sorted(gamma(a) for a in (*tail.train, *tail.test)) for tail in tails]
+        assert grades[0] == grades[1]
+        assert len(grades[0]) > 10
+
     def test_a_source_that_ends(self):
         rng = np.random.default_rng(0)
         tail = select_tail(lognormal(rng, 120), gamma, n=200, rng=rng)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ase_hal.structures import (
     OXIDES,
     Derivation,
     derive,
+    interstitial_hop,
     random_alloy,
     random_composition,
     random_deformation,
@@ -24,6 +26,7 @@ from ase_hal.structures import (
     random_structure,
     random_supercell,
     sphere_of_influence,
+    vacancy_hop,
 )
 
 
@@ -38,6 +41,10 @@ MAKERS = {
     "alloy": lambda rng: random_alloy(["Nb", "Ti", "Zr"], a=3.3, rng=rng),
     "strain": lambda rng: random_strain(bulk("Nb"), rng=rng),
     "supercell": lambda rng: random_supercell(bulk("Nb"), rng=rng),
+    "interstitial_hop": lambda rng: interstitial_hop(
+        bulk("Nb", cubic=True) * 2, "O", size=(2, 2, 2), rng=rng
+    )[1],
+    "vacancy_hop": lambda rng: vacancy_hop(bulk("Nb", cubic=True) * 2, rng=rng)[1],
 }
 
 
@@ -62,6 +69,30 @@ def test_origins_chain(rng):
     supercell, strain = atoms.info["hal_origin"].split(" | ")
     assert supercell.startswith("supercell(size=")
     assert strain.startswith("strain(linear=")
+
+
+def recorded(atoms, *names):
+    return [float(re.search(rf"\b{n}=([-\d.e]+)", atoms.info["hal_origin"])[1]) for n in names]
+
+
+def test_strains_are_recorded(rng):
+    """What is written is what was done to the cell."""
+    for _ in range(5):
+        before = bulk("Nb", cubic=True)
+        after = random_strain(before, rng=rng)
+        deformation = np.linalg.solve(before.cell.array, after.cell.array)
+        stretch = np.cbrt(np.linalg.det(deformation))
+        e = (deformation + deformation.T) / 2 / stretch - np.eye(3)  # to first order
+        linear, von_mises = recorded(after, "linear", "von_mises")
+        assert linear == pytest.approx(stretch - 1, abs=1e-4)
+        assert von_mises == pytest.approx(np.sqrt(2 / 3 * np.vdot(e, e)), rel=0.1)
+        assert 0 < von_mises <= 0.05
+    shape = Derivation(displacement=0.0, volume_strain=(0.05, 0.05), von_mises=0.2)
+    values = np.array([recorded(derive(before, shape, rng=rng), "volume", "von_mises")
+                       for _ in range(40)])  # fmt: skip
+    assert values[:, 0] == pytest.approx(np.full(40, 1.05), rel=1e-3)
+    assert 0.15 < values[:, 1].max() <= 0.2
+    assert values[:, 1].min() < 0.05
 
 
 class TestRandomStructures:

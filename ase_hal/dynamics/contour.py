@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections import deque
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.md.contour_exploration import ContourExploration
 
 from ase_hal.calculators import CommitteeCalculator, HALCalculator
+from ase_hal.dynamics.contour_approach import Approach, UnreachableTarget, overlap
 from ase_hal.dynamics.contour_state import ContourState
 from ase_hal.dynamics.ramp import Ramp, extremes, value_at
 from ase_hal.dynamics.sanity import movable, refusals_named
@@ -20,15 +21,6 @@ from ase_hal.randomness import check_generator
 
 # Below this the two directions of a mixture cancel, and what is left of them is noise.
 _CANCELLED = 1e-6
-
-# The potentiostat alone moves the atoms for so many steps before its success is judged, by
-# whether it came closer to the target by more than this fraction.
-_PATIENCE = 50
-_PROGRESS = 1e-3
-
-
-class UnreachableTarget(RuntimeError):
-    """The potentiostat can't bring the structure to the energy that was asked for."""
 
 
 class BiasedContourExploration(ContourExploration):
@@ -83,7 +75,8 @@ class BiasedContourExploration(ContourExploration):
     ------
     UnreachableTarget
         From a run, when the potentiostat gets no closer to the target energy (which is below
-        the next minimum, for instance), or the forces vanish.
+        the next minimum, or far above what steps of sane length lead to), when atoms come to
+        lie on top of each other on the way, or the forces vanish.
 
     Examples
     --------
@@ -128,17 +121,24 @@ class BiasedContourExploration(ContourExploration):
             description = {"interval": self.loginterval}
             self.attach(self._traj_write_image, self.loginterval, description=description)
         self.saturated = False
-        self._distances: deque[float] = deque(maxlen=_PATIENCE)
+        self._approach = Approach() if resume is None else Approach(resume.approach)
         if resume is not None:
             self.__dict__.update(resume.memory())
-            self._distances.extend(resume.distances.tolist())
+            self._refresh()
 
     def todict(self) -> dict[str, Any]:
         """What is written into the header of a trajectory."""
         return {**super().todict(), "gamma": self.gamma, "energy_target": self.energy_target}
 
     def state(self) -> ContourState:
-        """Everything that the next steps depend on, to `resume` from."""
+        """Everything that the next steps depend on, to `resume` from.
+
+        A model may remember what it was asked: a neighbour list with a skin changes the last
+        digits. The walker therefore goes on with a fresh copy of its committee, as the resumed
+        one does, and both take the same steps to the last bit. A walk during which the state
+        was taken may differ in these digits from one during which it was not.
+        """
+        self._refresh()
         return ContourState.of(self)
 
     def log(self, gradient: Array) -> None:
@@ -175,6 +175,10 @@ class BiasedContourExploration(ContourExploration):
         self.saturated = abs(potentiostat_step_size) >= self.step_size
         return super().compute_step_contributions(potentiostat_step_size)
 
+    def _refresh(self) -> None:
+        """Put a copy that remembers nothing in the place of the committee."""
+        self.atoms.calc.committee = copy.copy(self.atoms.calc.committee)
+
     def _steer(self, forces: Array) -> None:
         """Turn the velocities, from which ASE takes the tangent, at constant kinetic energy."""
         atoms = self.atoms
@@ -194,7 +198,7 @@ class BiasedContourExploration(ContourExploration):
         if change != 0:
             self.previous_energies = self.previous_energies + change
             self.energy_target = target
-            self._distances.clear()
+            self._approach.move(change)
 
     def _check_start(self) -> None:
         forces = self.atoms.get_forces()
@@ -209,20 +213,14 @@ class BiasedContourExploration(ContourExploration):
         size = float(np.linalg.norm(forces))
         if not math.isfinite(energy + size):
             raise ValueError("energy or forces are not finite")
-        distance = abs(energy - self.energy_target)
-        if not self.saturated:
-            self._distances.clear()
-        self._distances.append(distance)
-        first = self._distances[0]
-        stuck = len(self._distances) == _PATIENCE and (
-            min(self._distances) > (1 - _PROGRESS) * first
-        )
+        hopeless = self._approach.hopeless(energy - self.energy_target, self.saturated)
         still = self.Nold is not None and np.array_equal(self.rold, self.atoms.positions)
-        if stuck or still or size == 0:
+        contact = overlap(self.atoms)
+        if contact or hopeless or still or size == 0:
             raise UnreachableTarget(
-                f"the energy target {self.energy_target:.6g} eV can't be reached: the structure "
-                f"stays at {energy:.6g} eV with forces of norm {size:.3g} eV/Å "
-                f"(step {self.nsteps})"
+                f"the energy target {self.energy_target:.6g} eV can't be reached: "
+                + (f"{contact}" if contact else "the structure stays")
+                + f" at {energy:.6g} eV with forces of norm {size:.3g} eV/Å (step {self.nsteps})"
             )
 
 

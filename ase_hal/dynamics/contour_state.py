@@ -15,15 +15,17 @@ from ase_hal.prediction import Array
 if TYPE_CHECKING:
     from ase_hal.dynamics.contour import BiasedContourExploration
 
-_FORMAT = "ase_hal contour state 1"
+_FORMAT = "ase_hal contour state 2"
 
 
 @dataclass(frozen=True)
 class ContourState:
     """Everything that the next steps of a `BiasedContourExploration` depend on.
 
-    Beside the calculator, that is: one whose last digits depend on what it was asked before
-    (a neighbour list with a skin) resumes to within those digits only.
+    Beside the committee, that is, of which both the walker and the resumed one go on with a
+    copy that remembers nothing (``copy.copy``). With the same coefficients the steps are then
+    the same to the last bit; a class of your own whose copy keeps a neighbour list resumes to
+    within the last digits only.
 
     Attributes
     ----------
@@ -35,8 +37,8 @@ class ContourState:
         One step before; None before the first step.
     energies : (n,) array
         The history of the potentiostat, eV.
-    distances : (m,) array
-        Recent distances from the target while the potentiostat alone moved the atoms, eV.
+    approach : (m,) array
+        What is remembered of the way to the target, see `Approach.memory`.
     energy_target, step_size, curvature : float
         eV, Å, 1/Å.
     saturated : bool
@@ -52,7 +54,7 @@ class ContourState:
     old_normal: Array | None
     old_tangent: Array | None
     energies: Array
-    distances: Array
+    approach: Array
     energy_target: float
     step_size: float
     curvature: float
@@ -71,7 +73,7 @@ class ContourState:
             old_normal=np.array(dyn.Nold) if started else None,
             old_tangent=np.array(dyn.Told) if started else None,
             energies=dyn.previous_energies.copy(),
-            distances=np.array(dyn._distances),
+            approach=dyn._approach.memory,
             energy_target=float(dyn.energy_target),
             step_size=float(dyn.step_size),
             curvature=float(dyn.curvature),

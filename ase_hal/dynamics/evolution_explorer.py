@@ -13,7 +13,7 @@ from ase import Atoms
 
 from ase_hal.calculators import HALCalculator
 from ase_hal.committee import Committee
-from ase_hal.dynamics.contour import UnreachableTarget
+from ase_hal.dynamics.contour_approach import UnreachableTarget
 from ase_hal.dynamics.evolution import Evolution
 from ase_hal.dynamics.sanity import StructureRefused, closest_contact, refusals_named
 from ase_hal.dynamics.trace import Recorder, Trace

@@ -16,6 +16,7 @@ from ase_hal.calculators import CommitteeCalculator
 from ase_hal.committee import Committee
 from ase_hal.dynamics.evolution_explorer import Pick
 from ase_hal.dynamics.saddle_steps import Leash, Stopped, climb_by_dimer, climb_by_neb, idpp, relax
+from ase_hal.exploration import ExplorationEnded
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +78,17 @@ class SaddleSearch:
     max_std : float
         Stop where the model uncertainty of the energy exceeds this, eV, and hand that over.
     max_labels : int, optional
-        Budget of reference calls of this search.
+        Budget of reference calls. Everything counts that the search hands over for labels, also
+        what fails there and what is held out; the loop then ends with the reason ``"labels"``.
+        The search counts for one loop: make another one for the next.
     name : str
         Tells the structures of this search from those of others in one dataset.
 
     Notes
     -----
     What it hands over has ``hal_scheme = 'saddle'`` in its info, its ``hal_path`` (the name),
-    ``hal_role`` (start, saddle, end) and ``hal_outcome``.
+    ``hal_role`` (start, saddle, end), ``hal_outcome``, and in ``hal_call`` its number among all
+    that the search has handed over, from which a search that is made anew takes up the count.
     """
 
     def __init__(
@@ -115,15 +119,24 @@ class SaddleSearch:
         self.max_std = max_std
         self.max_labels = max_labels
         self.name = name
+        self._calls = 0
 
     def __call__(
         self, committee: Committee, *, dataset: Sequence[Atoms], rng: np.random.Generator
     ) -> list[Atoms]:
-        """Search; those of start, saddle and end that need a label, the saddle first."""
+        """Search; those of start, saddle and end that need a label, the saddle first.
+
+        Raises
+        ------
+        ExplorationEnded
+            With the reason ``"labels"`` once the budget is spent.
+        """
         mine = [a for a in dataset if a.info.get("hal_path") == self.name]
-        left = None if self.max_labels is None else self.max_labels - len(mine)
+        numbers = [a.info.get("hal_call", 0) for a in mine]
+        self._calls = max(self._calls, len(mine), *numbers, 0)
+        left = None if self.max_labels is None else self.max_labels - self._calls
         if left is not None and left <= 0:
-            return []
+            raise ExplorationEnded("labels")
         path = self.search(committee, rng=rng)
         logger.info("%s: %s %s", self.name, path.outcome, path.reason)
         found = []
@@ -140,7 +153,11 @@ class SaddleSearch:
                     "hal_outcome": path.outcome,
                 }
                 found.append(copied)
-        return found[:left]
+        found = found[:left]
+        for atoms in found:
+            self._calls += 1
+            atoms.info["hal_call"] = self._calls
+        return found
 
     def search(self, committee: Committee, *, rng: np.random.Generator) -> SaddlePath:
         """Relax, interpolate, climb; without regard to any dataset."""
@@ -204,23 +221,6 @@ class SaddleSearch:
         if committee is not None:
             atoms.calc = CommitteeCalculator(copy.copy(committee))
         return atoms
-
-
-def saddle_kind(labelled: Atoms, max_force: float = 2.0) -> Literal["proximal", "artifactual"]:
-    """Whether a labelled saddle of a model is near a true one.
-
-    Parameters
-    ----------
-    labelled : ase.Atoms
-        A structure with the role saddle, with forces from the reference.
-    max_force : float
-        Largest reference force on an atom of a proximal saddle, eV/Å (the slides: 2).
-    """
-    forces = None if labelled.calc is None else labelled.calc.results.get("forces")
-    if forces is None:
-        raise ValueError("the structure has no force labels")
-    largest = float(np.linalg.norm(forces, axis=1).max())
-    return "proximal" if largest <= max_force else "artifactual"
 
 
 def _aligned(initial: Atoms, final: Atoms) -> Atoms:

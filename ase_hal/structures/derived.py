@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 
 from ase_hal.randomness import check_generator
 from ase_hal.structures.origin import check_range, record
-from ase_hal.structures.strain import Range, deformed, random_deformation
+from ase_hal.structures.strain import Range, deformed, random_deformation, von_mises_strain
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,19 @@ def derive(
     if deleted.all():
         deleted[rng.integers(len(deleted))] = False
     del derived[np.flatnonzero(deleted)]
+    deformation = np.eye(3)
     v_low, v_high = derivation.volume_strain
     if derivation.von_mises > 0 or v_low != 0 or v_high != 0:
         strains = (v_low, v_high), (0.0, derivation.von_mises)
-        derived = deformed(derived, random_deformation(*strains, rng=rng))
+        deformation = random_deformation(*strains, rng=rng)
+        derived = deformed(derived, deformation)
     derived.positions += rng.normal(0.0, derivation.displacement, derived.positions.shape)
     record(
         derived,
         "derived",
         displacement=derivation.displacement,
-        volume=derived.get_volume() / atoms.get_volume() if atoms.cell.rank == 3 else 1.0,
+        volume=float(np.linalg.det(deformation)),
+        von_mises=von_mises_strain(deformation),
         deleted=int(deleted.sum()),
         substituted=replaced,
     )

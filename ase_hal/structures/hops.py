@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -133,7 +134,10 @@ def hop_along(atoms: Atoms, vacancy: int, chain: Sequence[int]) -> tuple[Atoms, 
     words = " ".join(atoms.symbols[index] for index in chain)
     for structure in (initial, final):
         del structure[vacancy]
-        record(structure, "vacancy_hop", hop=f"{words} to {atoms.symbols[vacancy]}")
+        record(
+            structure, "vacancy_hop", hop=f"{words} to {atoms.symbols[vacancy]}",
+            vacancy=vacancy, chain=tuple(int(index) for index in chain),
+        )  # fmt: skip
     return initial, final
 
 
@@ -179,18 +183,67 @@ def interstitial_hop(
         With the interstitial as the last atom.
     """
     check_generator(rng)
+    paths = list(interstitial_paths(atoms, size=size, lattice=lattice))
+    if not paths:
+        raise ValueError("no two octahedral sites next to each other are free")
+    start, end = paths[int(rng.integers(len(paths)))]
+    if rng.random() < 0.5:
+        start, end = end, start
+    return hop_between(atoms, element, start, end)
+
+
+def interstitial_paths(
+    atoms: Atoms, *, size: tuple[int, int, int], lattice: str = "bcc"
+) -> Iterator[tuple[Array, Array]]:
+    """All hops between free octahedral sites next to each other, each in one direction.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Cubic cells of an alloy, strained or not, with or without other interstitials.
+    size : (int, int, int)
+        How many cubic cells along each vector. An empty cell has 12 paths in bcc and 24 in fcc.
+    lattice : {"bcc", "fcc"}
+
+    Yields
+    ------
+    start, end : (3,) arrays
+        Scaled positions in the cell of `atoms`; the end may lie in an image of it.
+    """
     if lattice not in OCTAHEDRA:
         raise ValueError(f"lattice is one of {sorted(OCTAHEDRA)}, got {lattice!r}")
-    if element not in atomic_numbers:
-        raise ValueError(f"element is a chemical symbol, got {element!r}")
+    if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
+        raise ValueError(f"size is three positive whole numbers, got {size}")
     sites, spacing = _sites(size, lattice)
     free = _free(atoms, sites, size, spacing)
-    i, vector = _random_pair(sites, free, size, spacing, rng)
+    cell = np.array(size, dtype=float)
+    places = {_place(sites[i], cell) for i in free}
+    steps = _steps(lattice)
+    for i in free:
+        for step in steps[i % len(steps)]:
+            if _place(sites[i] + step, cell) in places:
+                yield sites[i] / cell, (sites[i] + step) / cell
+
+
+def hop_between(atoms: Atoms, element: str, start: Array, end: Array) -> tuple[Atoms, Atoms]:
+    """The structures with an interstitial before and after a hop.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Without the interstitial, which becomes the last atom.
+    element : str
+        Of the interstitial.
+    start, end : (3,) arrays
+        Scaled positions, as from `interstitial_paths`.
+    """
+    if element not in atomic_numbers:
+        raise ValueError(f"element is a chemical symbol, got {element!r}")
     hop = []
-    for scaled in (sites[i], sites[i] + vector):
+    for scaled in (start, end):
         structure = atoms.copy()
-        structure.append(Atom(element, scaled / np.array(size) @ atoms.cell.array))
-        record(structure, "interstitial_hop", element=element)
+        structure.append(Atom(element, np.asarray(scaled) @ atoms.cell.array))
+        record(structure, "interstitial_hop", element=element, start=start, end=end)
         hop.append(structure)
     return hop[0], hop[1]
 
@@ -211,18 +264,22 @@ def _free(atoms: Atoms, sites: Array, size: tuple[int, int, int], spacing: float
     return np.flatnonzero(distances.min(axis=1) > 0.7 * spacing).tolist()
 
 
-def _random_pair(
-    sites: Array,
-    free: list[int],
-    size: tuple[int, int, int],
-    spacing: float,
-    rng: np.random.Generator,
-) -> tuple[int, Array]:
-    """A free site and the vector to a free one next to it."""
-    for i in rng.permutation(free):
-        others = sites[free]
-        vectors, distances = find_mic(others - sites[i], np.diag(size).astype(float), True)
-        near = np.flatnonzero(np.abs(distances - spacing) < 0.01)
-        if len(near):
-            return int(i), vectors[int(rng.choice(near))]
-    raise ValueError("no two octahedral sites next to each other are free")
+def _place(site: Array, cell: Array) -> tuple[int, ...]:
+    """A site by whole numbers, the same for all its images."""
+    return tuple((np.rint(site * 4).astype(int) % (4 * cell).astype(int)).tolist())
+
+
+def _steps(lattice: str) -> list[list[Array]]:
+    """Vectors from every octahedral site of a cubic cell to its neighbours, half of them.
+
+    The other half are those of the neighbours back to it.
+    """
+    octahedra, spacing = OCTAHEDRA[lattice]
+    sites = np.array(octahedra, dtype=float)
+    images = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+    steps = []
+    for site in sites:
+        vectors = (sites[:, None] + images - site).reshape(-1, 3)
+        near = vectors[np.abs(np.linalg.norm(vectors, axis=1) - spacing) < 0.01]
+        steps.append([vector for vector in near if tuple(vector) > (0.0, 0.0, 0.0)])
+    return steps

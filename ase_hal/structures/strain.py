@@ -47,6 +47,16 @@ def random_deformation(volume: Range, von_mises: Range, *, rng: np.random.Genera
     return np.cbrt(1 + v) * (vectors * np.exp(values)) @ vectors.T
 
 
+def von_mises_strain(deformation: Array) -> float:
+    """Von Mises equivalent strain of a symmetric deformation gradient (3, 3).
+
+    That of `random_deformation`, which leaves the change of volume out.
+    """
+    e = np.log(np.linalg.eigvalsh(deformation))
+    e -= e.mean()
+    return float(np.sqrt(2 / 3 * e @ e))
+
+
 def random_strain(
     atoms: Atoms,
     *,
@@ -70,8 +80,9 @@ def random_strain(
     low, high = linear
     stretch = rng.uniform(low, high)
     volume = (1 + stretch) ** 3 - 1
-    strained = deformed(atoms, random_deformation((volume, volume), von_mises, rng=rng))
-    record(strained, "strain", linear=stretch)
+    deformation = random_deformation((volume, volume), von_mises, rng=rng)
+    strained = deformed(atoms, deformation)
+    record(strained, "strain", linear=stretch, von_mises=von_mises_strain(deformation))
     return strained
 
 
@@ -88,10 +99,16 @@ def random_supercell(
     atoms: Atoms, *, rng: np.random.Generator, sizes: Sequence[int] = (2, 3)
 ) -> Atoms:
     """N1 x N2 x N3 cells with every N drawn from `sizes`: small cells of every shape."""
-    check_generator(rng)
-    if not len(sizes) or any(int(n) != n or n < 1 for n in sizes):
-        raise ValueError(f"sizes are positive whole numbers, got {sizes}")
-    repeat = tuple(int(n) for n in rng.choice(np.asarray(sizes, dtype=int), size=3))
+    repeat = random_size(rng=rng, sizes=sizes)
     supercell = atoms * repeat
     record(supercell, "supercell", size=repeat)
     return supercell
+
+
+def random_size(*, rng: np.random.Generator, sizes: Sequence[int] = (2, 3)) -> tuple[int, int, int]:
+    """N1, N2 and N3, each drawn from `sizes`."""
+    check_generator(rng)
+    if not len(sizes) or any(int(n) != n or n < 1 for n in sizes):
+        raise ValueError(f"sizes are positive whole numbers, got {sizes}")
+    first, second, third = rng.choice(np.asarray(sizes, dtype=int), size=3).tolist()
+    return first, second, third

@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms
 
 from ase_hal import LinearFit, learn
 from ase_hal.ace import ACEBasis, PairPart
-from ase_hal.dynamics import SaddleSearch, saddle_kind
+from ase_hal.dynamics import SaddleSearch, count_saddles
 
 labels = int(sys.argv[1]) if len(sys.argv) > 1 else 18
 rng = np.random.default_rng(1)
@@ -32,7 +32,7 @@ basis = ACEBasis(
 search = SaddleSearch(initial, final, n_images=5, max_std=0.3, max_labels=labels)
 for step in learn([initial, final], LinearFit(basis), search, EMT, rng=rng):
     for atoms in step.labelled:
-        kind = saddle_kind(atoms) if atoms.info["hal_role"] == "saddle" else ""
-        print(step.iteration, atoms.info["hal_role"], atoms.info["hal_outcome"], kind)
+        print(step.iteration, atoms.info["hal_role"], atoms.info["hal_outcome"])
+print(count_saddles(step.dataset), f"finished: {step.finished}")
 path = search.search(step.committee, rng=rng)
 print(f"{len(step.dataset)} labels, outcome {path.outcome}, barrier {path.barrier:.3f} eV")
