@@ -16,7 +16,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ase_hal.committee import REFUSALS
 from ase_hal.parallel import in_order
-from ase_hal.prediction import Array, Prediction
+from ase_hal.prediction import Array, Prediction, demand_stress
 
 
 class _Answer(NamedTuple):
@@ -129,7 +129,7 @@ class CalculatorCommittee:
         Raises
         ------
         ValueError
-            For elements the committee does not know, or a stress without a volume.
+            For elements the committee does not know, or a stress without a meaning.
         PropertyNotImplementedError
             Where the stress is asked for and a member has none; the member is named.
         CalculationFailed
@@ -140,10 +140,8 @@ class CalculatorCommittee:
                 f"the committee knows {', '.join(self._elements)}, "
                 f"the structure has {', '.join(sorted(unknown))}"
             )
-        if stress and atoms.cell.rank < 3:
-            raise ValueError(
-                f"the stress needs a cell with a volume; this one has rank {atoms.cell.rank}"
-            )
+        if stress:
+            demand_stress(atoms)
         answers = self._ask(_bare(atoms), stress)
         energies = np.array([answer.energy for answer in answers])
         forces = np.array([answer.forces for answer in answers])

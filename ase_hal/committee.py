@@ -39,6 +39,6 @@ class Committee(Protocol):
             Also give the forces of every member.
         stress : bool
             Ask for the stress, which then must exist. Committees for which it costs nothing
-            give it for every cell with a volume.
+            give it wherever it has a meaning: in a cell with a volume that is periodic.
         """
         ...

@@ -13,6 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from ase_hal.ace.pacemaker import import_pyace
 from ase_hal.baseline import Baseline
+from ase_hal.prediction import has_stress
 
 
 class FittedPotential(BaseCalculator):
@@ -60,7 +61,7 @@ class FittedPotential(BaseCalculator):
             "free_energy": energy,
             "forces": model.results["forces"] + (0.0 if forces is None else forces),
         }
-        if atoms.cell.rank == 3:
+        if has_stress(atoms):
             # Virials per volume; the periodic stand-in of a slab has a larger one.
             fitted = model.results["stress"] * periodic.cell.volume
             total = fitted - (0.0 if virial is None else virial)

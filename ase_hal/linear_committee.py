@@ -15,7 +15,7 @@ from scipy.linalg.blas import dsymv
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
 from ase_hal.committee_file import incomplete, read_committee, write_committee
-from ase_hal.prediction import Array, Prediction
+from ase_hal.prediction import Array, Prediction, demand_stress, has_stress
 from ase_hal.regression import Posterior
 
 if TYPE_CHECKING:
@@ -98,11 +98,9 @@ class LinearCommittee:
         return {k: v for k, v in self.__dict__.items() if k not in ("_evaluator", "_deviations")}
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
-        """See `Committee.predict`; the stress is free and given wherever there is a volume."""
-        if stress and atoms.cell.rank < 3:
-            raise ValueError(
-                f"the stress needs a cell with a volume; this one has rank {atoms.cell.rank}"
-            )
+        """See `Committee.predict`; the stress is free and given wherever it has a meaning."""
+        if stress:
+            demand_stress(atoms)
         B = self._evaluator.descriptors(atoms)
         deviations = self._deviations @ B
         model_std, direction = self._spread(B, deviations)
@@ -117,7 +115,7 @@ class LinearCommittee:
         if pair_forces is not None and pair_virial is not None:
             mean_forces, mean_virial = mean_forces + pair_forces, mean_virial + pair_virial
             member_forces = None if member_forces is None else member_forces + pair_forces
-        volume = atoms.cell.volume if atoms.cell.rank == 3 else None
+        volume = atoms.cell.volume if has_stress(atoms) else None
         return Prediction(
             energy=energy,
             forces=mean_forces,

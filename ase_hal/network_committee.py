@@ -15,7 +15,7 @@ from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
 from ase_hal.committee_file import below, incomplete, read_committee, write_committee
 from ase_hal.networks import AtomicNetworks
-from ase_hal.prediction import Prediction
+from ase_hal.prediction import Prediction, demand_stress, has_stress
 
 if TYPE_CHECKING:
     from ase_hal.ace.evaluator import Evaluator
@@ -93,11 +93,9 @@ class NetworkCommittee:
         return {name: v for name, v in self.__dict__.items() if name != "_evaluator"}
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
-        """See `Committee.predict`; the stress is free and given wherever there is a volume."""
-        if stress and atoms.cell.rank < 3:
-            raise ValueError(
-                f"the stress needs a cell with a volume; this one has rank {atoms.cell.rank}"
-            )
+        """See `Committee.predict`; the stress is free and given wherever it has a meaning."""
+        if stress:
+            demand_stress(atoms)
         descriptors = self._evaluator.atomic_descriptors(atoms)
         of_element = {e: np.flatnonzero(atoms.symbols == e) for e in self.elements}
         answers = {e: self.networks[e].evaluate(descriptors[i]) for e, i in of_element.items()}
@@ -125,7 +123,7 @@ class NetworkCommittee:
             forces[0] += pair_forces
             forces[2:] += pair_forces
             virials[0] += pair_virial
-        volume = atoms.cell.volume if atoms.cell.rank == 3 else None
+        volume = atoms.cell.volume if has_stress(atoms) else None
         return Prediction(
             energy=float(energies.mean()),
             forces=forces[0],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -35,8 +36,8 @@ class Prediction:
     member_forces : (K, N, 3) array or None
         Forces of the members, eV/Å; None unless they were asked for.
     stress : (6,) array or None
-        Mean stress (xx, yy, zz, yz, xz, xy), eV/Å^3; None where the cell has no volume or
-        where it was not asked for and would have cost something.
+        Mean stress (xx, yy, zz, yz, xz, xy), eV/Å^3; None where it has no meaning (see
+        `has_stress`) or where it was not asked for and would have cost something.
     energy_std_stress : (6,) array or None
         d sigma / d strain / V in the same order and units: the biased stress is
         ``stress - tau * energy_std_stress``.
@@ -52,3 +53,20 @@ class Prediction:
     member_forces: Array | None = None
     stress: Array | None = None
     energy_std_stress: Array | None = None
+
+
+def has_stress(atoms: Atoms) -> bool:
+    """Whether a stress means anything: a cell with a volume that repeats in some direction.
+
+    A molecule in a box has none. A slab in vacuum has one, though per volume of its cell.
+    """
+    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
+
+
+def demand_stress(atoms: Atoms) -> None:
+    """Raise a ValueError where a stress has no meaning."""
+    if not has_stress(atoms):
+        raise ValueError(
+            "the stress needs a periodic cell with a volume; this one has "
+            f"pbc={atoms.pbc.tolist()} and rank {atoms.cell.rank}"
+        )

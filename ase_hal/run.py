@@ -389,12 +389,15 @@ class _Run:
     def _final_fits(
         self, dataset: Sequence[Atoms], test: Sequence[Atoms], plan: FinalSection
     ) -> LinearCommittee:
-        """ARD for every threshold; the one with the best test error (else evidence) is kept."""
+        """ARD for every threshold; the one with the largest evidence is kept.
+
+        The test set plays no part, so that its errors are those of structures never seen.
+        """
         fit = self.runfile.fit()
         if plan.inner_cutoff == "shortest":
             shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
             fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
-        best, best_score = None, np.inf
+        best: LinearCommittee | None = None
         rng = iteration_rng(self.rng, 2_000_000)
         began = time.monotonic()
         for threshold, committee in fit.relevance_path(dataset, plan.relevance_thresholds, rng=rng):
@@ -403,13 +406,13 @@ class _Run:
                 "relevance",
                 threshold=threshold,
                 n_basis=int(committee.posterior.active.sum()),
+                log_evidence=committee.posterior.log_evidence,
                 **errors,
                 seconds=time.monotonic() - began,
             )
             began = time.monotonic()
-            score = errors["test_energy_rmse"] if test else -committee.posterior.log_evidence
-            if best is None or score < best_score:
-                best, best_score = committee, score
+            if best is None or committee.posterior.log_evidence > best.posterior.log_evidence:
+                best = committee
         assert best is not None
         return best
 

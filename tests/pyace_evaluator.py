@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 class OracleRows(NamedTuple):
-    """Energy (n,), forces (N, 3, n) and virial (6, n) per unit coefficient."""
+    """Energy (n,) and forces (N, 3, n) per unit coefficient; virial (6, c) of c functions."""
 
     energy: Array
     forces: Array
@@ -88,12 +88,11 @@ class _Part:
         virial = -np.array(result.virial)[[0, 1, 2, 5, 4, 3]]
         return float(result.energy), np.array(result.forces).reshape(-1, 3), virial
 
-    def rows(self, atoms: Atoms) -> OracleRows:
+    def rows(self, atoms: Atoms, columns: Sequence[int]) -> OracleRows:
         forces = np.array(self.compute(atoms, gradients=True).forces_bfuncs)
         energy = self.atomic_descriptors(atoms).sum(axis=0)
-        virial = np.empty((6, self.size))
-        for function, unit in enumerate(np.eye(self.size)):
-            virial[:, function] = self.energy_forces(atoms, unit)[2]
+        units = np.eye(self.size)[columns]
+        virial = np.stack([self.energy_forces(atoms, unit)[2] for unit in units], axis=1)
         return OracleRows(energy, forces.transpose(0, 2, 1), virial)
 
 
@@ -132,6 +131,7 @@ class PyaceEvaluator:
         virial = np.array([w for _, w in results])
         return (forces[0], virial[0]) if coefficients.ndim == 1 else (forces, virial)
 
-    def rows(self, atoms: Atoms) -> OracleRows:
-        pieces = [part.rows(atoms) for part in self._parts]
-        return OracleRows(*(np.concatenate(parts, axis=-1) for parts in zip(*pieces, strict=True)))
+    def rows(self, atoms: Atoms, columns: Sequence[int]) -> OracleRows:
+        """Rows of a single basis; virials, for which python-ace is slow, of some columns only."""
+        (part,) = self._parts
+        return part.rows(atoms, columns)

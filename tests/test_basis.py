@@ -2,11 +2,16 @@
 
 import json
 import logging
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
 from ase.build import bulk
+from pyace import create_multispecies_basis_config
+from pyace.basis import ACEBBasisSet
+from pyace_evaluator import PyaceEvaluator
 
 from ase_hal.ace import ACEBasis, InnerCutoff, PairPart
 
@@ -51,6 +56,23 @@ def test_specification_round_trip():
     np.testing.assert_array_equal(again.rows(atoms).energy, basis.rows(atoms).energy)
 
 
+def assert_pacemaker_has_the_same(basis, potential, atoms):
+    """The same functions in the same order, and the same values, as python-ace alone has them."""
+    theirs = ACEBBasisSet(create_multispecies_basis_config(deepcopy(potential)))
+    symbols = theirs.elements_name
+    labels = [
+        (tuple(symbols[mu] for mu in (f.mu0, *f.mus)), tuple(f.ns), tuple(f.ls))
+        for mu0 in range(theirs.nelements)
+        for f in [*theirs.basis_rank1[mu0], *theirs.basis[mu0]]
+    ]
+    assert [(f.elements, f.ns, f.ls) for f in basis.functions] == labels
+    expected = PyaceEvaluator([theirs]).descriptors(atoms)
+    assert np.abs(expected).min() > 0, "no function is without neighbours"
+    np.testing.assert_allclose(
+        basis.rows(atoms).energy, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max()
+    )
+
+
 def test_pacemaker_input_file(tmp_path):
     potential = {
         "deltaSplineBins": 0.001,
@@ -73,15 +95,29 @@ def test_pacemaker_input_file(tmp_path):
                 "NameOfCutoffFunction": "cos",
                 "core-repulsion": [0.0, 1.0],
             },
-            "AlNi": {"rcut": 4.5},
+            "AlNi": {"rcut": 4.5, "radbase": "ChebPow", "radparameters": [2.0]},
+            "NiNi": {"rcut": 4.0, "r_in": 1.9, "delta_in": 0.4, "inner_cutoff_type": "distance"},
         },
-        "functions": {"ALL": {"nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1]}},
+        "functions": {
+            "UNARY": {"nradmax_by_orders": [4, 2, 1], "lmax_by_orders": [0, 2, 1]},
+            "BINARY": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 1]},
+        },
     }
     path = tmp_path / "input.yaml"
     path.write_text(yaml.safe_dump({"cutoff": 7, "potential": potential}))
     basis = ACEBasis.from_specification(path)
     assert basis.elements == ("Al", "Ni")
     assert basis.cutoff == 5.0
+    atoms = bulk("Al", a=3.4, cubic=True)
+    atoms.symbols[1:3] = "Ni"
+    atoms.rattle(0.2, seed=1)
+    assert_pacemaker_has_the_same(basis, potential, atoms)
+    # Al and Ni see each other to 4.5 Å only, Al and Al to 5.0 Å, Ni and Ni to 4.0 Å.
+    for pair, distance, seen in [
+        ("AlNi", 4.4, True), ("AlNi", 4.6, False), ("AlAl", 4.9, True), ("NiNi", 4.1, False),
+    ]:  # fmt: skip
+        values = basis.rows(Atoms(pair, [[0, 0, 0], [distance, 0, 0]])).energy
+        assert values.any() == seen, (pair, distance)
 
 
 def test_inner_cutoff_silences_short_distances():

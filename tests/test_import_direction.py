@@ -1,6 +1,8 @@
 """Imports point only downwards: the layers of the package, enforced."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,22 @@ def test_only_one_file_imports_pyace():
         if isinstance(node, ast.Import) and any(a.name == "pyace" for a in node.names)
     }
     assert importers == {"pacemaker.py"}
+
+
+_EVERYTHING = """
+import sys
+import ase_hal, ase_hal.ace, ase_hal.calculators, ase_hal.dynamics
+import ase_hal.ace.evaluator, ase_hal.ace.neighbors, ase_hal.ace.tables
+
+for module in (ase_hal, ase_hal.ace, ase_hal.calculators, ase_hal.dynamics):
+    for name in module.__all__:
+        getattr(module, name)
+print(*({"numba", "pyace", "torch"} & set(sys.modules)))
+"""
+
+
+def test_public_names_are_imported_without_compiling_anything():
+    done = subprocess.run(
+        [sys.executable, "-c", _EVERYTHING], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == []

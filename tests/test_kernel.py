@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
-import sys
 from functools import lru_cache
 
 import numpy as np
@@ -120,16 +118,24 @@ def test_agrees_with_pyace(name, structure):
         assert_same(got, expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "structure"),
-    [("rank 6", few_images), ("random radial", few_images), ("many radial", slab)],
-)
+def assert_same_columns(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Equal relative to the largest element of each function, if it is not all cancellation."""
+    assert actual.shape == expected.shape
+    axes = tuple(range(actual.ndim - 1))
+    difference = np.abs(actual - expected).max(axis=axes)
+    largest = np.abs(expected).max(axis=axes)
+    assert (difference <= 1e-9 * largest + 1e-11 * largest.max()).all()
+
+
+@pytest.mark.parametrize(("name", "structure"), CASES)
 def test_rows_agree_with_pyace(name, structure):
-    atoms = structure(evaluator(name).elements)
-    got, expected = evaluator(name).rows(atoms), oracle(name).rows(atoms)
+    ours, theirs = evaluator(name), oracle(name)
+    atoms = structure(ours.elements)
+    columns = np.unique(np.linspace(0, ours.size - 1, 12).astype(int))
+    got, expected = ours.rows(atoms), theirs.rows(atoms, columns)
     assert_same(got.energy, expected.energy)
-    assert_same(got.forces, expected.forces)
-    assert_same(got.virial, expected.virial)
+    assert_same_columns(got.forces, expected.forces)
+    assert_same_columns(got.virial[:, columns], expected.virial)
 
 
 @pytest.mark.parametrize(("name", "structure"), CASES)
@@ -165,10 +171,17 @@ def test_five_thousand_atoms():
     atoms = bulk("Si", cubic=True) * (9, 9, 8)
     atoms.rattle(0.1, seed=6)
     assert len(atoms) > 5000
-    c = coefficients(evaluator("rank 6").size)
-    expected = oracle("rank 6").energy_forces(atoms, c)
-    for got, reference in zip(evaluator("rank 6").energy_forces(atoms, c), expected, strict=True):
+    ours, theirs = evaluator("rank 6"), oracle("rank 6")
+    c = coefficients(ours.size)
+    expected = theirs.energy_forces(atoms, c)
+    for got, reference in zip(ours.energy_forces(atoms, c), expected, strict=True):
         assert_same(got, reference)
+    assert_same(ours.descriptors(atoms), theirs.descriptors(atoms))
+    for got, reference in zip(ours.forces(c), expected[1:], strict=True):
+        assert_same(got, reference)
+    rows = ours.rows(atoms)
+    for got, reference in zip((rows.energy, rows.forces, rows.virial), expected, strict=True):
+        assert_same(got @ c, reference)
 
 
 def test_structures_too_large_to_be_kept(monkeypatch):
@@ -527,14 +540,6 @@ def test_pickled_evaluator_gives_the_same():
     assert np.array_equal(got[1], expected[1])
 
 
-def test_import_compiles_nothing():
-    code = (
-        "import sys, ase_hal.ace.evaluator, ase_hal.ace.tables, ase_hal.ace.neighbors;"
-        "sys.exit(any(name in sys.modules for name in ('numba', 'pyace')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 # ------------------------------------------------------------------ errors
 
 
@@ -627,13 +632,16 @@ def test_forces_need_descriptors():
 
 
 def test_one_compilation_serves_all_bases():
-    """To be run after the others: a second signature would be a second compilation."""
-    atoms = few_images(("Si",))
-    ours = evaluator("rank 6")
-    ours.atomic_descriptors(atoms)
-    ours.atomic_forces(coefficients(ours.size, len(atoms)))
-    ours.rows(atoms)
-    ours.energy_forces(atoms, coefficients(ours.size))
+    """The second is unlike the first: a second signature would be a second compilation."""
+    for names in (("rank 6",), ("random radial", "pair part")):
+        ours = evaluator(*names)
+        atoms = few_images(ours.elements)
+        ours.descriptors(atoms)
+        ours.forces(coefficients(ours.size, 2))
+        ours.atomic_descriptors(atoms)
+        ours.atomic_forces(coefficients(ours.size, len(atoms)))
+        ours.rows(atoms)
+        ours.energy_forces(atoms, coefficients(ours.size))
     from ase_hal.ace.kernels import cells, passes, rows, single_atoms
 
     kernels = [

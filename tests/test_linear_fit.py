@@ -2,19 +2,23 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc100
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from datasets_emt import al_cu_basis, al_cu_dataset, labelled, rattled
 from sklearn.linear_model import BayesianRidge
 
 from ase_hal import LinearCommittee, LinearFit, Weights
 from ase_hal.ace import ACEBasis
 from ase_hal.baseline import least_squares_one_body
-from ase_hal.calculators import HALCalculator
+from ase_hal.calculators import CommitteeCalculator, HALCalculator
 from ase_hal.metrics import compare
 from ase_hal.repulsion import ZBL
 
@@ -42,26 +46,46 @@ def structures():
     return {"bulk": cell, "slab": slab, "molecule": cluster}
 
 
-def by_hand(fit, dataset, weights, one_body):
+def by_hand(fit, dataset, weights_of, one_body):
     """The weighted design matrix, written down once more from its definition."""
     rows, targets = [], []
     for atoms in dataset:
+        weights = weights_of(atoms)
         r, results, n = fit.basis.rows(atoms), atoms.calc.results, len(atoms)
         zbl = fit.repulsion.evaluate(atoms)
         w = weights.energy / np.sqrt(n)
         rows.append(w * r.energy[None])
         e0 = sum(one_body[s] for s in atoms.symbols)
         targets.append([w * (results["energy"] - e0 - zbl[0])])
-        rows.append(weights.forces * r.forces.reshape(3 * n, -1))
-        targets.append(weights.forces * (results["forces"] - zbl[1]).ravel())
-        w = weights.virial / np.sqrt(n)
-        rows.append(w * r.virial)
-        targets.append(w * (-atoms.cell.volume * results["stress"] - zbl[2]))
+        for i, force in enumerate(results["forces"]):
+            w = weights.forces
+            if weights.force_floor is not None:
+                w /= np.sqrt(force @ force + weights.force_floor**2)
+            rows.append(w * r.forces[i])
+            targets.append(w * (force - zbl[1][i]))
+        if weights.virial > 0:  # what has no weight is no observation
+            w = weights.virial / np.sqrt(n)
+            rows.append(w * r.virial)
+            targets.append(w * (-atoms.cell.volume * results["stress"] - zbl[2]))
     return np.concatenate(rows), np.concatenate(targets)
 
 
-def test_posterior_is_scikit_learns(fit, committee):
-    rows, targets = by_hand(fit, al_cu_dataset(), Weights(), committee.baseline.one_body)
+def of_composition(atoms):
+    """What has copper counts more, and its virials do not count."""
+    return Weights(energy=30.0, forces=2.0, virial=0.0) if "Cu" in atoms.symbols else Weights()
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"),
+    [(Weights(), 40), (of_composition, 12), (Weights(40.0, 0.5, force_floor=0.2), 12)],
+    ids=["one for all", "of composition", "relative forces"],
+)
+def test_posterior_is_scikit_learns(weights, size):
+    dataset = al_cu_dataset()[:size]
+    fit = LinearFit(al_cu_basis(), repulsion=ZBL(1.0, 2.0), weights=weights)
+    committee = fit(dataset, rng=np.random.default_rng(1))
+    weights_of = weights if callable(weights) else lambda atoms: weights
+    rows, targets = by_hand(fit, dataset, weights_of, committee.baseline.one_body)
     oracle = BayesianRidge(fit_intercept=False, max_iter=20000, tol=1e-12).fit(rows, targets)
     assert committee.posterior.noise_precision == pytest.approx(oracle.alpha_, rel=1e-5)
     rng = np.random.default_rng(0)
@@ -72,6 +96,24 @@ def test_posterior_is_scikit_learns(fit, committee):
     std = np.sqrt(np.einsum("ij,jk,ik->i", probe, committee.posterior.covariance, probe))
     expected = np.sqrt(np.einsum("ij,jk,ik->i", probe, oracle.sigma_, probe))
     np.testing.assert_allclose(std, expected, rtol=1e-4)
+    noise = np.mean([weights_of(atoms).energy ** -2.0 for atoms in dataset])
+    assert committee.noise_std == pytest.approx(np.sqrt(noise / oracle.alpha_), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_relative_forces_teach_directions_where_forces_are_small(seed):
+    """Near a minimum, from a dataset most of which is far away (Waters & Rondinelli 2024)."""
+    rng = np.random.default_rng(seed)
+    basis = ACEBasis(("Al",), rcut=4.5, nradmax_by_orders=[6, 3], lmax_by_orders=[0, 2])
+    dataset = [
+        *rattled("Al", 15, rng=rng, amplitude=0.25), *rattled("Al", 10, rng=rng, amplitude=0.01)
+    ]  # fmt: skip
+    near = list(rattled("Al", 10, rng=rng, amplitude=0.01))
+    angles = [
+        compare(LinearFit(basis, weights=weights)(dataset, rng=rng), near).errors().force_angle
+        for weights in (Weights(), Weights(force_floor=0.05))
+    ]
+    assert angles[1] < 0.95 * angles[0]
 
 
 def test_fit_learns(committee):
@@ -125,7 +167,7 @@ def test_biased_forces_and_stress_are_derivatives(committee, sigma, kind, tau):
             energies.append(moved.get_potential_energy())
         slope = (energies[0] - 8 * energies[1] + 8 * energies[2] - energies[3]) / (12 * h)
         assert -slope == pytest.approx(forces[index, axis], abs=1e-6)
-    if kind != "bulk":
+    if kind == "molecule":
         return
     stress = atoms.get_stress()
     for voigt, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
@@ -209,6 +251,68 @@ def test_file_round_trip_is_exact(committee, tmp_path):
         assert a.energy == b.energy
         assert a.energy_std == b.energy_std
         assert np.array_equal(a.member_forces, b.member_forces)
+
+
+# Arguments: a committee, structures, and where its answers go.
+_WITHOUT_PYACE = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pyace":
+            raise ModuleNotFoundError("blocked")
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from ase.io import read
+from ase_hal import LinearCommittee
+
+committee = LinearCommittee.read(sys.argv[1])
+answers = {}
+for i, atoms in enumerate(read(sys.argv[2], ":")):
+    said = committee.predict(atoms, members=True)
+    answers[f"energy{i}"] = [said.energy, said.energy_std, *said.member_energies]
+    answers[f"forces{i}"] = [said.forces, said.energy_std_gradient, *said.member_forces]
+np.savez(sys.argv[3], **answers)
+try:
+    committee.basis.functions
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_a_saved_model_is_evaluated_without_python_ace(committee, tmp_path):
+    committee.write(tmp_path / "model.json")
+    write(tmp_path / "structures.traj", list(structures().values()))
+    files = [tmp_path / name for name in ("model.json", "structures.traj", "answers.npz")]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_PYACE, *files], check=True, capture_output=True, text=True
+    )
+    assert "needs python-ace" in done.stdout, "nothing was blocked"
+    with np.load(files[-1]) as answers:
+        for i, atoms in enumerate(structures().values()):
+            said = committee.predict(atoms, members=True)
+            energies = [said.energy, said.energy_std, *said.member_energies]
+            forces = [said.forces, said.energy_std_gradient, *said.member_forces]
+            np.testing.assert_allclose(answers[f"energy{i}"], energies, rtol=1e-12)
+            np.testing.assert_allclose(answers[f"forces{i}"], forces, atol=1e-11)
+
+
+def test_a_stress_is_given_where_it_has_a_meaning(committee):
+    slab = structures()["slab"]
+    assert committee.predict(slab).stress is not None
+    boxed = structures()["molecule"]
+    boxed.center(vacuum=5.0)
+    said = committee.predict(boxed)
+    assert said.stress is None
+    assert said.energy_std_stress is None
+    with pytest.raises(ValueError, match=r"periodic cell.*pbc=\[False, False, False\]"):
+        committee.predict(boxed, stress=True)
+    boxed.calc = CommitteeCalculator(committee)
+    with pytest.raises(PropertyNotImplementedError, match="stress"):
+        boxed.get_stress()
+    boxed.pbc = True
+    assert boxed.get_stress().shape == (6,)
 
 
 def test_damaged_and_foreign_files_are_refused(committee, tmp_path):

@@ -1,6 +1,7 @@
 """learn(): the loop on small real problems, and what it must never do."""
 
 import itertools
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from datasets_emt import al_cu_basis, al_cu_dataset
 
 from ase_hal import ExplorationEnded, LinearFit, learn
 from ase_hal.dynamics import Barostat, HALExplorer, Stage, Trigger
-from ase_hal.dynamics.explorer import run_trajectory
+from ase_hal.dynamics.explorer import Trajectory, run_trajectory
+from ase_hal.dynamics.trace import Trace
 from ase_hal.loop import iteration_rng
 from ase_hal.prediction import Prediction
 
@@ -155,6 +157,42 @@ def test_hal_explorer_goes_through_its_stages():
     assert last.finished == "converged"
     assert [t.stage for t in seen] == ["cold"] * 2 + ["hot"] * 4
     assert [t.steps for t in seen] == [30] * 2 + [20] * 4
+
+
+@dataclass
+class Scripted:
+    """A stage whose trajectories end as they are told to; what breaks leaves nothing to label."""
+
+    outcomes: list[str]
+    patience: int = 3
+    name: str = "scripted"
+    start: str = "seeds"
+    max_labels: int | None = None
+    ran: list[str] = field(default_factory=list)
+
+    def run(self, committee, start, walker, rng):
+        outcome = self.outcomes[len(self.ran)]
+        self.ran.append(outcome)
+        found = None
+        if outcome == "uncertain":
+            found = start.copy()
+            found.rattle(0.05, rng=rng)
+            found.info |= {"hal_stage": self.name, "hal_outcome": outcome}
+        trace = Trace(*np.zeros((8, 1)))
+        return Trajectory(self.name, walker, outcome, "", 1, found, start, trace, {})
+
+
+@pytest.mark.parametrize("interruption", ["uncertain", "untrustworthy"])
+def test_a_stage_ends_only_after_stable_trajectories_in_a_row(interruption):
+    script = ["stable", "stable", interruption, "stable", "stable", "stable"]
+    stage = Scripted([*script, "stable"])
+    *_, last = learn(
+        seeds(), LinearFit(al_cu_basis()), HALExplorer([stage]), EMT(),
+        rng=np.random.default_rng(4),
+    )  # fmt: skip
+    assert last.finished == "converged"
+    assert stage.ran == script
+    assert len(last.dataset) == 3 + (interruption == "uncertain")
 
 
 def test_hal_explorer_finds_what_is_uncertain():

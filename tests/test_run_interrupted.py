@@ -22,6 +22,7 @@ from small_runs import SMALL_RUN, fingerprint
 from ase_hal.datasets import write_dataset
 from ase_hal.frames import Frames
 from ase_hal.journal import Log
+from ase_hal.linear_committee import LinearCommittee
 from ase_hal.report.models import comparisons, read_models
 from ase_hal.report.record import read_run
 from ase_hal.report.tables import summary
@@ -144,6 +145,13 @@ def test_given_test_structures_are_kept_with_those_found(runs: Runs) -> None:
     assert record.end.test_forces_rmse == pytest.approx(found.errors().forces_rmse)
     # ... and while the run was looking for more, of those that were given.
     assert all(np.isfinite(fit.test_energy_rmse) for fit in record.fits)
+
+
+def test_the_test_set_plays_no_part_in_the_choice_of_the_final_model(runs: Runs) -> None:
+    fits = [e for e in Log.read(runs.reference / "log.jsonl") if e["event"] == "relevance"]
+    assert len(fits) == len(SMALL_RUN["final"]["relevance_thresholds"])
+    kept = LinearCommittee.read(runs.reference / "final.json").posterior
+    assert kept.log_evidence == max(fit["log_evidence"] for fit in fits)
 
 
 # --- interruptions -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
 from ase_hal.committee import Committee
-from ase_hal.prediction import Array, Prediction
+from ase_hal.prediction import Array, Prediction, has_stress
 
 _COMPARED = ("numbers", "positions", "initial_magmoms", "initial_charges")
 _REMEMBERED = 2  # the present structure and, during a Monte Carlo trial, the one before
@@ -139,8 +139,8 @@ class CommitteeCalculator(BaseCalculator):
         self._fill(atoms, _fingerprint(atoms), stress="stress" in properties)
 
     def _fill(self, atoms: Atoms, fingerprint: _Fingerprint, stress: bool) -> None:
-        if stress and atoms.cell.rank < 3:
-            raise PropertyNotImplementedError("there is no stress without three cell vectors")
+        if stress and not has_stress(atoms):
+            raise PropertyNotImplementedError("there is no stress without a periodic volume")
         prediction = self._predict(atoms, fingerprint, False, stress)
         energy, forces, stresses = self._surface(prediction)
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}

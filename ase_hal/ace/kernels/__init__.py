@@ -1,8 +1,9 @@
 """Compiled kernels. Import them late: importing anything but `layout` imports numba.
 
+How functions are compiled and kept on disk is in `ase_hal.compiled`.
+
 ========================  ====================================================================
 ``simd``                  the vector of eight doubles everything is written in
-``inline``                how functions are compiled and cached
 ``layout``                the arrays kernels are given
 ``cells``                 neighbour list
 ``geometry``              positions to radial functions and harmonics (lanes: neighbours)
