@@ -35,7 +35,11 @@ from ase_hal.journal import write_json  # noqa: E402
 from ase_hal.tuning import Trial, tune  # noqa: E402
 
 CUTOFFS = (5.0, 5.5)  # Å
-SHAPES = (([20, 10, 4, 2], [0, 6, 4, 1]), ([12, 6, 4, 3], [0, 6, 4, 1]))
+SHAPES = (
+    ([20, 10, 4, 2], [0, 6, 4, 1]),
+    ([15, 7, 4, 2], [0, 5, 4, 2]),
+    ([12, 6, 4, 3], [0, 6, 4, 1]),
+)
 ENERGY_WEIGHTS = (15.0, 45.0)
 PRIORS = (Smoothness(4, 4), Smoothness(4, 8))
 COMPARED = (None, Smoothness(2, 2), Smoothness(4, 2), Smoothness(4, 4), Smoothness(4, 8))
