@@ -13,19 +13,15 @@ import numpy as np
 from ase.build import bulk
 from ase_hal.ace.kernels.cells import find_pairs
 from ase_hal.ace.neighbors import NeighborList
-from ase_hal.repulsion import ZBL
-from ase_hal.repulsion_kernel import invert, sum_pairs
 
 atoms = bulk("Cu", a=2.6, cubic=True) * 2
 atoms.positions += np.random.default_rng(1).normal(scale=0.1, size=(len(atoms), 3))
-energy, forces, virial = ZBL(1.0, 2.0).evaluate(atoms)
 pairs, *_ = NeighborList(("Cu",), cutoff=3.0, skin=0.1).update(atoms)
 neighbours = pairs.neighbour[: pairs.pair_first[-1]]  # what follows is spare room
-stats = [kernel.stats for kernel in (find_pairs, invert, sum_pairs)]
 print(json.dumps({
-    "answer": np.hstack([energy, forces.ravel(), virial, neighbours]).tobytes().hex(),
-    "loaded": sum(sum(s.cache_hits.values()) for s in stats),
-    "compiled": sum(sum(s.cache_misses.values()) for s in stats),
+    "answer": neighbours.tobytes().hex(),
+    "loaded": sum(find_pairs.stats.cache_hits.values()),
+    "compiled": sum(find_pairs.stats.cache_misses.values()),
 }))
 """
 
@@ -47,9 +43,9 @@ def said(process):
 
 @pytest.mark.slow
 def test_processes_that_fill_an_empty_cache_together_do_not_disturb_each_other(tmp_path):
-    together = [said(process) for process in [start(tmp_path) for _ in range(4)]]
-    assert sum(one["compiled"] for one in together) >= 3
-    assert all(one["compiled"] + one["loaded"] == 3 for one in together)
+    together = [said(process) for process in [start(tmp_path) for _ in range(3)]]
+    assert sum(one["compiled"] for one in together) >= 1
+    assert all(one["compiled"] + one["loaded"] == 1 for one in together)
     later = said(start(tmp_path))
-    assert (later["compiled"], later["loaded"]) == (0, 3)
+    assert (later["compiled"], later["loaded"]) == (0, 1)
     assert {one["answer"] for one in [*together, later]} == {later["answer"]}
