@@ -15,8 +15,9 @@ from ase_hal.labels import VANISHING_FORCE
 from ase_hal.metrics import mean_force
 from ase_hal.network_committee import NetworkCommittee
 from ase_hal.network_samples import Labelled, Sample, labelled, sample
-from ase_hal.network_training import Training, import_torch, train
+from ase_hal.network_training import Training, train
 from ase_hal.networks import AtomicNetworks, Components, Layer, columns_of
+from ase_hal.parallel import import_torch
 from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.regression import Factor, bayesian_ridge

@@ -11,7 +11,7 @@ import numpy as np
 
 from ase_hal.network_samples import Sample
 from ase_hal.networks import Layer, energies_and_slopes
-from ase_hal.parallel import one_torch_thread
+from ase_hal.parallel import import_torch, one_torch_thread
 from ase_hal.prediction import Array
 
 _WARM_UP = 20  # steps
@@ -41,17 +41,6 @@ class Training:
                 f"epochs >= 0, batch >= 1 and learning_rate > 0, got {self.epochs}, {self.batch} "
                 f"and {self.learning_rate}"
             )
-
-
-def import_torch() -> Any:
-    """torch, or an ImportError that names the extra."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "networks are trained with torch: pip install 'ase-hal[torch]'"
-        ) from error
-    return torch
 
 
 def train(

@@ -25,16 +25,24 @@ def in_order(
     yield from (future.result() for future in futures)
 
 
+def import_torch() -> Any:
+    """torch, which is slow to import, or an ImportError that names the extra."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "networks are trained with torch: pip install 'ase-hal[torch]'"
+        ) from error
+    return torch
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Keep torch to one thread: its matrices here are small, and sums do not depend on the machine.
 
     Limits that were set before torch was imported do not reach it.
     """
-    try:
-        import torch  # slow to import
-    except ImportError as error:
-        raise ImportError("networks need torch: pip install 'ase-hal[torch]'") from error
+    torch = import_torch()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -397,7 +397,7 @@ class _Run:
         if plan.inner_cutoff == "shortest":
             shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
             fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
-        best: LinearCommittee | None = None
+        fits: list[LinearCommittee] = []
         rng = iteration_rng(self.rng, 2_000_000)
         began = time.monotonic()
         for threshold, committee in fit.relevance_path(dataset, plan.relevance_thresholds, rng=rng):
@@ -411,10 +411,8 @@ class _Run:
                 seconds=time.monotonic() - began,
             )
             began = time.monotonic()
-            if best is None or committee.posterior.log_evidence > best.posterior.log_evidence:
-                best = committee
-        assert best is not None
-        return best
+            fits.append(committee)
+        return max(fits, key=lambda committee: committee.posterior.log_evidence)
 
 
 def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = False) -> Atoms:

@@ -68,7 +68,7 @@ def select(
         deviations = _deviations(candidates, committee) / sizes[:, None]
         covariance = deviations @ deviations.T / max(deviations.shape[1] - 1, 1)
         order = _conditional_order(covariance, n, min_gain)
-        order = _distant_order(deviations, order, n, min_gain)
+        _add_distant(order, deviations, n, min_gain)
     return [candidates[i] for i in order]
 
 
@@ -92,21 +92,16 @@ def _conditional_order(covariance: Array, n: int, min_gain: float) -> list[int]:
     return order
 
 
-def _distant_order(deviations: Array, order: list[int], n: int, min_gain: float) -> list[int]:
+def _add_distant(order: list[int], deviations: Array, n: int, min_gain: float) -> None:
     """Extend an order by what is large and far from all that is in it."""
-    order = list(order)
     sizes = np.linalg.norm(deviations, axis=1)
-    score = sizes.copy()
-    for pick in order:
-        score = np.minimum(score, np.linalg.norm(deviations - deviations[pick], axis=1))
     while order and len(order) < n:
+        away = np.linalg.norm(deviations[:, None] - deviations[order], axis=-1)
+        score = np.minimum(sizes, away.min(axis=1))
         allowed = score > min_gain * sizes
         if not allowed.any():
             break
-        pick = int(np.argmax(np.where(allowed, score, -1.0)))
-        order.append(pick)
-        score = np.minimum(score, np.linalg.norm(deviations - deviations[pick], axis=1))
-    return order
+        order.append(int(np.argmax(np.where(allowed, score, -1.0))))
 
 
 def _deviations(candidates: Sequence[Atoms], committee: Committee) -> Array:

@@ -42,12 +42,12 @@ import numpy as np
 from alloys import ALLOYS
 from ase import Atoms
 from barriers_report import KINDS, cube, plot, report
-from barriers_truth import FOUND, barrier, hop, search_for, search_truth, test_hop
+from barriers_truth import barrier, hop, search_for, search_truth, test_hop
 from sampling_studies import calculate, label_here, mean_and_error, settle
 
 from ase_hal import LinearFit, Weights, learn, read_dataset
 from ase_hal.committee import Committee
-from ase_hal.dynamics import saddle_kind
+from ase_hal.dynamics.saddle_kinds import FOUND, saddle_kind
 from ase_hal.journal import read_json, write_json
 from ase_hal.metrics import compare
 

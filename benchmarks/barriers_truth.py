@@ -18,7 +18,6 @@ from ase_hal.datasets import write_dataset
 from ase_hal.dynamics import Pick, SaddleSearch
 from ase_hal.structures import interstitial_hop, random_strain, vacancy_hop
 
-FOUND = ("dimer", "neb")  # outcomes of a search that has a saddle
 DISPLACED = 0.05  # Å
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.neighborlist import build_neighbor_list, natural_cutoffs
+from sampling_studies import calculate
 
 from ase_hal import LinearCommittee, LinearFit, Weights, label, learn
 from ase_hal.ace import ACEBasis, InnerCutoff, PairPart
@@ -170,12 +170,10 @@ def repeat(tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int) -> 
     return tests
 
 
-def to_file(file: Path, tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int) -> None:
-    """One repeat into its file, unless another process has done it meanwhile."""
-    if not file.exists():
-        tests = repeat(tau_rel, dataset, seed, test_steps)
-        write_json(file, {"tests": [asdict(test) for test in tests]})
-        print(f"tau_rel {tau_rel:g}, seed {seed}: done", flush=True)
+def to_file(tau_rel: float, dataset: list[Atoms], seed: int, test_steps: int, file: Path) -> None:
+    """One repeat into its file."""
+    tests = repeat(tau_rel, dataset, seed, test_steps)
+    write_json(file, {"tests": [asdict(test) for test in tests]})
 
 
 def passed(tests: list[Test], test_steps: int) -> bool:
@@ -242,20 +240,12 @@ def main() -> None:
     files = {
         key: given.output / f"tau{key[0]:g}_seed{key[1]}_{given.test_steps}.json" for key in keys
     }
-    with ProcessPoolExecutor(given.workers) as pool:
-        running = [
-            pool.submit(
-                to_file,
-                files[tau, seed],
-                tau,
-                starting_set(seed, given.output),
-                seed,
-                given.test_steps,
-            )
-            for tau, seed in keys
-        ]
-        for future in running:
-            future.result()
+    starts = {seed: starting_set(seed, given.output) for _, seed in keys}
+    jobs = {
+        file: partial(to_file, tau, starts[seed], seed, given.test_steps)
+        for (tau, seed), file in files.items()
+    }
+    calculate(jobs, workers=given.workers)
     results = {
         key: [Test(**test) for test in json.loads(file.read_text())["tests"]]
         for key, file in files.items()

@@ -133,7 +133,7 @@ class SaddleSearch:
         """
         mine = [a for a in dataset if a.info.get("hal_path") == self.name]
         numbers = [a.info.get("hal_call", 0) for a in mine]
-        self._calls = max(self._calls, len(mine), *numbers, 0)
+        self._calls = max(self._calls, len(mine), *numbers)
         left = None if self.max_labels is None else self.max_labels - self._calls
         if left is not None and left <= 0:
             raise ExplorationEnded("labels")
