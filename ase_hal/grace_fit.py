@@ -30,7 +30,8 @@ MODEL: Mapping[str, Any] = {
     "fs_parameters": [[1.0, 1.0], [1.0, 0.5]],
 }
 INSTALL = (
-    "pip install 'ase-hal[grace]' && pip install --no-deps tensorpotential 'tf_keras==2.20.*' "
+    "pip install 'ase-hal[grace]' && "
+    "pip install --no-deps 'tensorpotential==0.6.*' 'tf_keras==2.20.*' "
     "(with its dependencies, tensorpotential brings gigabytes of CUDA)"
 )
 _DATA = "data.pckl.gzip"
@@ -75,7 +76,7 @@ class GraceFit(ExternalFit):
     To install ``gracemaker`` without gigabytes of CUDA::
 
         pip install 'ase-hal[grace]'
-        pip install --no-deps tensorpotential 'tf_keras==2.20.*'
+        pip install --no-deps 'tensorpotential==0.6.*' 'tf_keras==2.20.*'
 
     The second line leaves out dependencies that ask for TensorFlow with CUDA; the first has
     brought the CPU build and the others. With a GPU, ``pip install tensorpotential`` is all.
