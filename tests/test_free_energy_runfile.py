@@ -94,7 +94,7 @@ def test_defaults_of_the_file_are_what_is_built(tmp_path: Path) -> None:
     document = changed("fit", to={"name": "idnn", "degree": 4, "members": 2})
     fit = FreeEnergyRunFile.read(written(tmp_path, document)).settings.fit
     built = fit.idnn(l1_2())
-    assert built.architecture.hidden == fit.hidden == (32, 32)
+    assert built.architecture.hidden == fit.hidden == (20, 20)
     assert built.architecture.trivial_hidden == fit.trivial_hidden
     assert built.training.optimizer.iterations == fit.iterations
     assert (built.training.validation, built.training.patience) == (fit.validation, fit.patience)

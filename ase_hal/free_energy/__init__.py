@@ -30,6 +30,7 @@ _HOME = {
     "Knowledge": "criteria",
     "LBFGS": "idnn_settings",
     "Lattice": "lattice",
+    "LevenbergMarquardt": "idnn_settings",
     "LowestPath": "criteria",
     "NonConvexity": "criteria",
     "Novelty": "novelty",
@@ -96,6 +97,7 @@ __all__ = [
     "IDNNSurface",
     "Knowledge",
     "Lattice",
+    "LevenbergMarquardt",
     "LowestPath",
     "NonConvexity",
     "Novelty",
@@ -170,7 +172,13 @@ if TYPE_CHECKING:
     from ase_hal.free_energy.idnn import IDNN
     from ase_hal.free_energy.idnn_fit import IDNNFit, IDNNSearch
     from ase_hal.free_energy.idnn_search import SearchSpace
-    from ase_hal.free_energy.idnn_settings import LBFGS, Adam, Architecture, Training
+    from ase_hal.free_energy.idnn_settings import (
+        LBFGS,
+        Adam,
+        Architecture,
+        LevenbergMarquardt,
+        Training,
+    )
     from ase_hal.free_energy.idnn_surface import IDNNSurface
     from ase_hal.free_energy.lattice import Lattice, Supercell
     from ase_hal.free_energy.learning import Round, learn_free_energy

@@ -142,9 +142,9 @@ class IDNN:
             None if start is None else start.parameters,
         )
         if start is None:
-            for network in (model.whole, model.trivial):
-                if network is not None:
-                    network.draw(rng=rng)
+            model.whole.draw(rng=rng)
+            if model.trivial is not None:
+                model.trivial.draw(rng=rng, fine=model.n_trivial)
         everything = Batch.of(model, *data)
         n_held_out = int(self.training.validation * len(everything))
         order = rng.permutation(len(everything))

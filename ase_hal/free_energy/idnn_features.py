@@ -14,10 +14,16 @@ except ImportError as error:
     raise ImportError("an IDNN needs torch: pip install 'ase-hal[torch]'") from error
 
 
-class Features(torch.nn.Module):
-    """Features x_k = (h_k(eta) - shift_k) / scale_k of n points, k of them.
+TAIL = 2.0  # standard deviations from which on features of degree 2 and more grow slowly
 
-    All are linear in a table of monomials, in which each is a variable times another one.
+
+class Features(torch.nn.Module):
+    """Features x_k = f_k((h_k(eta) - shift_k) / scale_k) of n points, k of them.
+
+    The h are linear in a table of monomials, in which each is a variable times another one. The
+    f_k of degree 1 are the identity. Invariants of higher degrees have long tails: a well-ordered
+    structure lies ten standard deviations from disordered ones, where networks have never been.
+    Their ``f(x) = TAIL arsinh(x / TAIL)`` brings that down to four.
 
     Parameters
     ----------
@@ -40,6 +46,7 @@ class Features(torch.nn.Module):
         values /= scale
         slopes = _differentiated(values, exponents, place)
         curvatures = _differentiated(slopes, exponents, place)
+        self._long = torch.as_tensor(invariants.degrees > 1)
         self.register_buffer("values", torch.as_tensor(values))
         self.register_buffer("slopes", torch.as_tensor(slopes))
         self.register_buffer("curvatures", torch.as_tensor(curvatures))
@@ -56,14 +63,29 @@ class Features(torch.nn.Module):
     def forward(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, k) and their derivatives (n, k, d)."""
         table = self.monomials(eta)
-        return table @ self.values, torch.einsum("nu,ukd->nkd", table, self.slopes)
+        x, slope, _ = self._shortened(table @ self.values)
+        return x, slope[:, :, None] * torch.einsum("nu,ukd->nkd", table, self.slopes)
 
     def weighted_curvature(self, eta: Tensor, weights: Tensor) -> Tensor:
         """Second derivatives (n, d, d) of sum_k weights_k x_k, for weights (n, k)."""
         table = self.monomials(eta)
+        _, slope, bend = self._shortened(table @ self.values)
         size, k, d, _ = self.curvatures.shape
-        second = table @ self.curvatures.reshape(size, k * d * d)
-        return torch.einsum("nk,nkij->nij", weights, second.reshape(-1, k, d, d))
+        second = (table @ self.curvatures.reshape(size, k * d * d)).reshape(-1, k, d, d)
+        first = torch.einsum("nu,ukd->nkd", table, self.slopes)
+        steep = (weights * bend)[:, :, None] * first
+        return torch.einsum("nk,nkij->nij", weights * slope, second) + steep.transpose(1, 2) @ first
+
+    def _shortened(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """f, f' and f'' of standardised invariants (n, k)."""
+        slope = (1 + (x / TAIL) ** 2) ** -0.5
+        bend = -x / TAIL**2 * slope**3
+        long = self._long
+        return (
+            torch.where(long, TAIL * torch.asinh(x / TAIL), x),
+            torch.where(long, slope, 1.0),
+            torch.where(long, bend, 0.0),
+        )
 
 
 def _closed_under_lowering(exponents: IntArray) -> IntArray:

@@ -17,7 +17,7 @@ from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.journal import to_json, write_atomically
 
 _FORMAT = "ase_hal IDNN surface"
-_VERSION = 2  # 1 had another mixing term at the walls
+_VERSION = 3  # 2 had features with long tails; 1 had another mixing term at the walls
 
 
 def write_surface(surface: IDNNSurface, path: str | Path) -> None:

@@ -19,6 +19,7 @@ from ase_hal.free_energy.idnn_settings import Activation
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 SPREAD = 1.8  # standard deviations that uniform inputs reach to either side
+OVERLAP = 8  # bends of fine units that are felt at one place
 
 
 def softplus(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,8 +78,11 @@ class Layers(torch.nn.Module):
         self.output = _zeros(widths[-1])
         self.linear = _zeros(n_inputs)
 
-    def draw(self, *, rng: np.random.Generator) -> None:
-        """Draw all but the linear part, for standardised inputs, over which first units bend."""
+    def draw(self, *, rng: np.random.Generator, fine: int = 0) -> None:
+        """Draw all but the linear part, for standardised inputs, over which first units bend.
+
+        Along so many fine inputs they bend at equal distances, within `OVERLAP` of these.
+        """
         with torch.no_grad():
             for matrix in (*self.weights, self.output):
                 bound = math.sqrt(3 / matrix.shape[-1])
@@ -87,6 +91,13 @@ class Layers(torch.nn.Module):
                 bias.copy_(torch.as_tensor(rng.uniform(-1, 1, size=bias.shape)))
             first = self.weights[0]
             places = torch.as_tensor(rng.uniform(-SPREAD, SPREAD, size=first.shape))
+            if fine:
+                units = len(first)
+                direction = rng.normal(size=(units, fine))
+                direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+                first[:, :fine] = torch.as_tensor(max(units / OVERLAP, 1.0) * direction)
+                even = np.linspace(-SPREAD, SPREAD, units)[:, None].repeat(fine, axis=1)
+                places[:, :fine] = torch.as_tensor(rng.permuted(even, axis=0))
             self.biases[0].copy_(-(first * places).sum(dim=1))
 
     def forward(self, x: Tensor, masks: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -104,6 +115,40 @@ class Layers(torch.nn.Module):
         for weight, slope in zip(reversed(self.weights), reversed(slopes), strict=True):
             delta = (delta * slope) @ weight
         return z @ self.output + x @ self.linear, delta + self.linear
+
+    def parameter_slopes(self, x: Tensor, along: Tensor) -> dict[str, Tensor]:
+        """How directional derivatives of y depend on the parameters.
+
+        Parameters
+        ----------
+        x : (n, k) tensor
+        along : (n, d, k) tensor
+            Directions.
+
+        Returns
+        -------
+        dict of (n, d, size) tensors
+            Derivatives of ``along @ dy/dx`` by every parameter, by name.
+        """
+        z, dz = x[:, None, :], along
+        units = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            da = dz @ weight.T
+            value, slope, bend = self._activation(z @ weight.T + bias)
+            units.append((z, dz, da, slope, bend))
+            z, dz = value, slope * da
+        found = {"output": dz, "linear": along}
+        by_dz, by_z = self.output.expand_as(dz), torch.zeros_like(dz)
+        for i in reversed(range(len(units))):
+            before, d_before, da, slope, bend = units[i]
+            by_da = by_dz * slope
+            by_a = by_dz * bend * da + by_z * slope
+            outer = by_da[..., None] * d_before[..., None, :]
+            outer += by_a[..., None] * before[..., None, :]
+            found[f"weights.{i}"] = outer.flatten(start_dim=2)
+            found[f"biases.{i}"] = by_a
+            by_dz, by_z = by_da @ self.weights[i], by_a @ self.weights[i]
+        return found
 
     def derivatives(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """dy/dx (n, k) and d2y/dx2 (n, k, k) at inputs (n, k)."""

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ase_hal.free_energy.idnn import IDNN
-from ase_hal.free_energy.idnn_settings import LBFGS, Activation, Adam, Architecture, Training
+from ase_hal.free_energy.idnn_settings import (
+    LBFGS,
+    Activation,
+    Adam,
+    Architecture,
+    LevenbergMarquardt,
+    Training,
+)
 from ase_hal.free_energy.idnn_surface import IDNNSurface
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array, IntArray
@@ -30,7 +37,8 @@ class SearchSpace:
     Attributes
     ----------
     layers, width : (2,) int
-        Of the network of all invariants.
+        Of the network of all invariants. A step of Levenberg-Marquardt costs the square of the
+        number of parameters: make networks wide for Adam only.
     trivial_layers, trivial_width : (2,) int
         Of the network of the trivial order parameters; no layers for a plain network.
     activations : tuple of str
@@ -40,10 +48,10 @@ class SearchSpace:
         See `Adam`; used where the optimizer is that one.
     """
 
-    layers: tuple[int, int] = (1, 3)
-    width: tuple[int, int] = (10, 60)
+    layers: tuple[int, int] = (1, 2)
+    width: tuple[int, int] = (10, 30)
     trivial_layers: tuple[int, int] = (0, 2)
-    trivial_width: tuple[int, int] = (10, 40)
+    trivial_width: tuple[int, int] = (10, 80)
     activations: tuple[Activation, ...] = ("softplus", "gelu", "silu")
     component_power: tuple[float, float] = (0.5, 1.5)
     weight_decay: tuple[float, float] = (1e-10, 1e-5)
@@ -72,7 +80,9 @@ class SearchSpace:
             idnn, architecture=Architecture(hidden, trivial, activation), training=training
         )
 
-    def _optimizer(self, trial: optuna.Trial, training: Training) -> LBFGS | Adam:
+    def _optimizer(
+        self, trial: optuna.Trial, training: Training
+    ) -> LevenbergMarquardt | LBFGS | Adam:
         if not isinstance(training.optimizer, Adam):
             return training.optimizer
         return replace(

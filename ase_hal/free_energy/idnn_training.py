@@ -12,8 +12,15 @@ from ase.units import kB
 from scipy.optimize import OptimizeResult, minimize
 
 from ase_hal.free_energy.idnn_features import Tensor, torch
+from ase_hal.free_energy.idnn_levenberg import levenberg_marquardt
 from ase_hal.free_energy.idnn_network import FreeEnergy
-from ase_hal.free_energy.idnn_settings import LBFGS, Adam, History, Training
+from ase_hal.free_energy.idnn_settings import (
+    LBFGS,
+    Adam,
+    History,
+    LevenbergMarquardt,
+    Training,
+)
 from ase_hal.free_energy.symmetry import Array
 
 logger = logging.getLogger(__name__)
@@ -130,7 +137,9 @@ def train(
     """
     watch = _Watch(objective, held_out)
     optimizer = objective.training.optimizer
-    if isinstance(optimizer, LBFGS):
+    if isinstance(optimizer, LevenbergMarquardt):
+        levenberg_marquardt(objective, batch, optimizer, watch.goes_on)
+    elif isinstance(optimizer, LBFGS):
         _lbfgs(objective, batch, optimizer, watch)
     else:
         _adam(objective, batch, optimizer, watch, rng=rng)
@@ -157,7 +166,7 @@ class _Watch:
         if self.score < self.best[0]:
             self.best = (self.score, step, loss)
             self.parameters = copy.deepcopy(self.objective.model.state_dict())
-        return step - self.best[1] < self.objective.training.patience
+        return step - self.best[1] < self.objective.training.allowance
 
     def finish(self) -> History:
         """Put the best parameters back."""

@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ase_hal.free_energy import IDNN, IDNNFit, OrderParameters, PolynomialFit
-from ase_hal.free_energy.idnn_settings import LBFGS, Activation, Architecture, Training
+from ase_hal.free_energy.idnn_settings import (
+    Activation,
+    Architecture,
+    LevenbergMarquardt,
+    Training,
+)
 from ase_hal.free_energy.learning import Fit
 from ase_hal.runfile.errors import Problems
 from ase_hal.runfile.fields import NOT_EMPTY, Count, Index, NotNegative, Section
@@ -26,12 +31,12 @@ class FitSection(Section):
     members: Index = 0
     weigh_errors: bool = False
     composition_degree: Count = 12
-    hidden: Annotated[tuple[Count, ...], NOT_EMPTY] = (32, 32)
+    hidden: Annotated[tuple[Count, ...], NOT_EMPTY] = Architecture.hidden
     trivial_hidden: tuple[Count, ...] = Architecture.trivial_hidden
     activation: Activation = Architecture.activation
-    iterations: Count = LBFGS.iterations
+    iterations: Count = LevenbergMarquardt.iterations
     validation: Annotated[NotNegative, Field(lt=1)] = Training.validation
-    patience: Count = Training.patience
+    patience: Count = LevenbergMarquardt.PATIENCE
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> FitSection:
@@ -63,7 +68,9 @@ class FitSection(Section):
             raise Problems([(("name",), reason)])
         architecture = Architecture(self.hidden, self.trivial_hidden, self.activation)
         training = Training(
-            LBFGS(self.iterations), validation=self.validation, patience=self.patience
+            LevenbergMarquardt(self.iterations),
+            validation=self.validation,
+            patience=self.patience,
         )
         mixing = order_parameters.inverse if self.mixing else "none"
         return IDNN(order_parameters.invariants(self.degree), architecture, training, mixing)

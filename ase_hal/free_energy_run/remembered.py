@@ -21,13 +21,14 @@ from ase_hal.free_energy.idnn_fit import FoundIDNN
 from ase_hal.free_energy.idnn_settings import (
     LBFGS,
     Adam,
+    LevenbergMarquardt,
     Training,
 )
 from ase_hal.free_energy.learning import Fit
 from ase_hal.free_energy_run.surface_files import read_surface, write_surface
 from ase_hal.journal import read_json, write_json
 
-_OPTIMIZERS = {"LBFGS": LBFGS, "Adam": Adam}
+_OPTIMIZERS = {kind.__name__: kind for kind in (LevenbergMarquardt, LBFGS, Adam)}
 
 
 def round_folder(directory: Path, points: Points) -> Path:

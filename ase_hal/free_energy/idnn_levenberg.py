@@ -1,0 +1,123 @@
+"""Levenberg-Marquardt training of an IDNN: damped least squares with all points at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from ase_hal.free_energy.idnn_features import torch
+from ase_hal.free_energy.idnn_settings import LevenbergMarquardt
+from ase_hal.free_energy.symmetry import Array
+
+if TYPE_CHECKING:
+    from ase_hal.free_energy.idnn_training import Batch, Objective
+
+CHUNK = 64  # points whose Jacobian is held at a time: a few megabytes, which stay in the cache
+SMALLEST = 1e-9  # of the largest, of diagonal elements that damping multiplies
+HOPELESS = 1e10  # damping at which not even the steepest descent lowers the loss
+
+
+def levenberg_marquardt(
+    objective: Objective,
+    batch: Batch,
+    settings: LevenbergMarquardt,
+    goes_on: Callable[[int, float], bool],
+) -> None:
+    """Minimise a squared loss in place.
+
+    A step solves ``(J^T J + damping diag(J^T J)) step = -J^T r``. The damping falls after it, and
+    grows until there is one that lowers the loss.
+
+    Parameters
+    ----------
+    objective : Objective
+    batch : Batch
+    settings : LevenbergMarquardt
+    goes_on : callable
+        Is told of every step and its loss; false ends the training.
+    """
+    parameters = dict(objective.model.named_parameters())
+    decay = objective.training.weight_decay * np.concatenate(
+        [np.full(p.numel(), float("biases" not in name)) for name, p in parameters.items()]
+    )
+    tensors = list(parameters.values())
+    here = torch.nn.utils.parameters_to_vector(tensors).detach().numpy().copy()
+    loss, damping = _loss(objective, batch), settings.damping
+    for step in range(1, settings.iterations + 1):
+        normal, gradient = normal_equations(objective, batch)
+        diagonal = np.diag_indices_from(normal)
+        normal[diagonal] += decay
+        gradient += decay * here
+        scale = np.maximum(normal[diagonal], SMALLEST * normal[diagonal].max())
+        while True:
+            trial = here - _solved(normal, damping * scale, gradient)
+            _put(trial, tensors)
+            new = _loss(objective, batch)
+            if new < loss:
+                break
+            damping *= 4
+            if damping > HOPELESS:
+                _put(here, tensors)
+                return
+        here, loss, damping = trial, new, max(damping / 3, 1e-12)
+        if not goes_on(step, loss):
+            return
+
+
+def normal_equations(objective: Objective, batch: Batch) -> tuple[Array, Array]:
+    """J^T J (P, P) and J^T r (P,) of the residuals whose squares are the loss without decay."""
+    size = sum(p.numel() for p in objective.model.parameters())
+    normal, gradient = np.zeros((size, size)), np.zeros(size)
+    with torch.no_grad():
+        for rows in torch.arange(len(batch)).split(CHUNK):
+            jacobian, residuals = _linearised(objective, batch[rows])
+            share = len(rows) / len(batch)
+            # numpy knows that a matrix times its own transpose is symmetric, torch does not
+            normal += share * (jacobian.T @ jacobian)
+            gradient += share * (jacobian.T @ residuals)
+    return normal, gradient
+
+
+def _linearised(objective: Objective, batch: Batch) -> tuple[Array, Array]:
+    """Derivatives (n d, P) of the residuals and the residuals (n d,)."""
+    model, (n, k, d) = objective.model, batch.slopes.shape
+    factor = (batch.weights[:, None] * objective.scale / n).sqrt() / objective.spread
+    inputs, along = batch.x, batch.slopes.transpose(1, 2)
+    if batch.t is not None:  # mu is not a derivative by the temperature
+        inputs = torch.cat([inputs, batch.t], dim=1)
+        along = torch.cat([along, torch.zeros_like(along[..., :1])], dim=2)
+    found = {f"whole.{name}": v for name, v in model.whole.parameter_slopes(inputs, along).items()}
+    if model.trivial is not None:
+        few = [*range(model.n_trivial), *range(k, inputs.shape[1])]
+        slopes = model.trivial.parameter_slopes(inputs[:, few], along[..., few])
+        found |= {f"trivial.{name}": v for name, v in slopes.items()}
+    columns = [found[name].reshape(n * d, -1) for name, _ in model.named_parameters()]
+    jacobian = torch.cat(columns, dim=1).mul_(factor.reshape(-1, 1))
+    _, by_x, _ = model.network(batch.x, batch.t)
+    mu = torch.einsum("nk,nkd->nd", by_x, batch.slopes)
+    residuals = factor * (mu - batch.target)
+    return jacobian.numpy(), residuals.reshape(-1).numpy()
+
+
+def _loss(objective: Objective, batch: Batch) -> float:
+    with torch.no_grad():
+        value = float(objective(batch) + objective.decay())
+    return value if np.isfinite(value) else np.inf
+
+
+def _solved(normal: Array, damping: Array, gradient: Array) -> Array:
+    damped = normal.copy()
+    damped[np.diag_indices_from(damped)] += damping
+    try:
+        # transposed, the same matrix is in the order that LAPACK works in
+        factor = cho_factor(damped.T, overwrite_a=True, check_finite=False)
+        return np.asarray(cho_solve(factor, gradient, check_finite=False))
+    except LinAlgError:  # indefinite by rounding: along the diagonal only
+        return np.asarray(gradient / (normal.diagonal() + damping))
+
+
+def _put(vector: Array, tensors: list[torch.nn.Parameter]) -> None:
+    torch.nn.utils.vector_to_parameters(torch.as_tensor(vector), tensors)

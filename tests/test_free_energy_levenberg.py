@@ -1,0 +1,146 @@
+"""Levenberg-Marquardt training of networks: its derivatives, and what it reaches."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from free_energy_cases import l1_2, zigzag
+from free_energy_surfaces import CASM, PolynomialG, casm_points
+
+from ase_hal.free_energy import (
+    IDNN,
+    LBFGS,
+    Adam,
+    Architecture,
+    LevenbergMarquardt,
+    Training,
+    billiard_walk,
+)
+
+torch = pytest.importorskip("torch")
+
+from ase_hal.free_energy.idnn_layers import Layers  # noqa: E402
+from ase_hal.free_energy.idnn_levenberg import normal_equations  # noqa: E402
+from ase_hal.free_energy.idnn_network import build  # noqa: E402
+from ase_hal.free_energy.idnn_training import Batch, Objective  # noqa: E402
+
+
+def problem(n=30, **changes):
+    """Points of a polynomial free energy of L1_2, their potentials, and networks to be trained."""
+    found, rng = l1_2(), np.random.default_rng(0)
+    invariants = found.invariants(4)
+    eta = billiard_walk(found.domain, n, rng=rng)
+    eta = found.domain.centre + 0.9 * (eta - found.domain.centre)
+    truth = PolynomialG(invariants, rng.normal(size=len(invariants)) / 10)
+    idnn = IDNN(invariants, **{"architecture": Architecture((6, 5), (9,))} | changes)
+    return idnn, eta, truth.chemical_potentials(eta)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "gelu", "silu", "tanh"])
+@pytest.mark.parametrize("hidden", [(4,), (4, 3), (3, 4, 2)])
+def test_slopes_by_parameters_are_those_of_automatic_differentiation(hidden, activation):
+    rng = np.random.default_rng(1)
+    layers = Layers(2, hidden, activation)
+    layers.draw(rng=rng)
+    x = torch.as_tensor(rng.normal(size=(5, 2)))
+    along = torch.as_tensor(rng.normal(size=(5, 3, 2)))
+    found = layers.parameter_slopes(x, along)
+    _, slopes = layers(x)
+    sums = torch.einsum("ndk,nk->nd", along, slopes)
+    for n in range(5):
+        for d in range(3):
+            exact = torch.autograd.grad(
+                sums[n, d], list(layers.parameters()), retain_graph=True, allow_unused=True
+            )
+            for (name, p), expected in zip(layers.named_parameters(), exact, strict=True):
+                known = torch.zeros_like(p) if expected is None else expected
+                assert torch.allclose(found[name][n, d], known.reshape(-1), atol=1e-12), name
+
+
+@pytest.mark.parametrize("kelvin", [300.0, np.linspace(250, 400, 300)], ids=["one", "many"])
+@pytest.mark.parametrize("trivial", [(), (9,)], ids=["plain", "split"])
+def test_normal_equations_are_of_the_loss(kelvin, trivial):
+    """The gradient of the loss is 2 J^T r; its second derivative where r = 0 is 2 J^T J."""
+    rng = np.random.default_rng(2)
+    idnn, eta, mu = problem(300, architecture=Architecture((6, 5), trivial))
+    kelvin = np.full(300, kelvin)
+    model = build(idnn.invariants, idnn.architecture, idnn._constants(eta, mu, kelvin))
+    for network in (model.whole, model.trivial):
+        if network is not None:
+            network.draw(rng=rng)
+    batch = Batch.of(model, eta, mu, kelvin, rng.uniform(0.1, 1, 300))
+    objective = Objective(model, Training(), torch.as_tensor(mu.std(axis=0)))
+    _, gradient = normal_equations(objective, batch)
+    exact = torch.autograd.grad(objective(batch), list(model.parameters()))
+    assert np.allclose(2 * gradient, torch.cat([g.reshape(-1) for g in exact]), rtol=1e-9)
+    with torch.no_grad():  # a target that the model meets
+        _, by_x, _ = model.network(batch.x, batch.t)
+        met = replace(batch, target=torch.einsum("nk,nkd->nd", by_x, batch.slopes))
+    normal, gradient = normal_equations(objective, met)
+    assert np.abs(gradient).max() == 0
+    start = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    along = torch.as_tensor(rng.normal(size=len(start)))
+    losses = []
+    for step in (-1e-4, 0.0, 1e-4):
+        torch.nn.utils.vector_to_parameters(start + step * along, model.parameters())
+        losses.append(objective(met).item())
+    bend = (losses[0] - 2 * losses[1] + losses[2]) / 1e-8
+    assert bend == pytest.approx(2 * along.numpy() @ normal @ along.numpy(), rel=1e-4)
+
+
+def test_it_reaches_what_others_do_not():
+    errors = {}
+    for optimizer in (LevenbergMarquardt(30), LBFGS(300), Adam(30)):
+        training = Training(optimizer, validation=0)
+        idnn, eta, mu = problem(60, training=training)
+        surface = idnn.fit(eta, mu, temperature_K=300, rng=np.random.default_rng(3))
+        errors[type(optimizer)] = surface.history.training_loss
+    assert errors[LevenbergMarquardt] < errors[LBFGS] < errors[Adam]
+
+
+def test_weight_decay_holds_parameters_back():
+    sizes = []
+    for decay in (0.0, 1e-4):
+        training = Training(LevenbergMarquardt(20), validation=0, weight_decay=decay)
+        idnn, eta, mu = problem(training=training)
+        surface = idnn.fit(eta, mu, temperature_K=300, rng=np.random.default_rng(3))
+        sizes.append(sum((p**2).sum() for n, p in surface.parameters.items() if "bias" not in n))
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_it_goes_on_from_a_start_and_ends_where_nothing_is_better():
+    training = Training(LevenbergMarquardt(30), validation=0)
+    idnn, eta, mu = problem(training=training)
+    rng = np.random.default_rng(3)
+    first = idnn.fit(eta, mu, temperature_K=300, rng=rng)
+    second = idnn.fit(eta, mu, temperature_K=300, rng=rng, start=first)
+    assert second.history.training_loss < first.history.training_loss
+    patient = replace(idnn, training=Training(LevenbergMarquardt(400), validation=0.3, patience=5))
+    stopped = patient.fit(eta, mu, temperature_K=300, rng=rng).history
+    assert stopped.iterations == stopped.best + 5 < 400
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="take LBFGS"):
+        Training(loss="huber")
+    with pytest.raises(ValueError, match="damping is above 0"):
+        LevenbergMarquardt(damping=0)
+    with pytest.raises(ValueError, match="iterations is above 0"):
+        LevenbergMarquardt(0)
+    assert Training(loss="huber", optimizer=LBFGS()).allowance == 400
+    assert Training().allowance == 30
+    assert Training(patience=7).allowance == 7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CASM.is_file(), reason="needs the published Monte Carlo points")
+def test_published_monte_carlo_is_learned():
+    """129 points by 512 others, by half of the steps of the default training."""
+    rng = np.random.default_rng(1)
+    eta, mu = casm_points()
+    order = rng.permutation(len(eta))
+    train, test = order[:512], order[512:]
+    idnn = IDNN.of(zigzag(), training=Training(LevenbergMarquardt(40)))
+    surface = idnn.fit(eta[train], mu[train], temperature_K=300, rng=rng)
+    squares = (100 * (surface.chemical_potentials(eta[test]) - mu[test])) ** 2
+    assert squares.mean() < 0.002  # (10 meV)^2
