@@ -62,7 +62,7 @@ class Baseline:
 
 
 def least_squares_one_body(
-    elements: Sequence[str], counts: Array, energies: Array
+    elements: Sequence[str], counts: Array, energies: Array, weights: Array | None = None
 ) -> dict[str, float]:
     """One-body energies that bring total energies closest to zero.
 
@@ -74,6 +74,8 @@ def least_squares_one_body(
         Numbers of atoms of each element in each structure.
     energies : (n,) array
         Energies, eV.
+    weights : (n,) array, optional
+        Factors of the residuals of energies per atom; by default all alike.
 
     Notes
     -----
@@ -83,7 +85,9 @@ def least_squares_one_body(
     if not len(energies):
         return dict.fromkeys(elements, 0.0)
     per_atom = counts.sum(axis=1)
-    share = energies.sum() / per_atom.sum()
+    factors = np.ones(len(energies)) if weights is None else weights / weights.max()
+    share = factors**2 @ energies / (factors**2 @ per_atom)
     fractions, excess = counts / per_atom[:, None], energies / per_atom - share
-    solution = share + np.linalg.lstsq(fractions, excess, rcond=1e-10)[0]
+    solution = np.linalg.lstsq(factors[:, None] * fractions, factors * excess, rcond=1e-10)[0]
+    solution = share + solution
     return {symbol: float(value) for symbol, value in zip(elements, solution, strict=True)}

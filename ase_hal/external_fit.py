@@ -19,7 +19,7 @@ from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.external_command import Execution, end_of
 from ase_hal.fitted_potential import FittedPotential, periodic_or_not
 from ase_hal.metrics import mean_force
-from ase_hal.network_samples import labelled
+from ase_hal.network_samples import energy_weights, labelled
 from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.repulsion import ZBL
@@ -84,7 +84,9 @@ class Targets:
                 f"no structure of the dataset has {', '.join(unseen)}: nothing can be learned of it"
             )
         energies = np.array([item.energy for item in items])
-        one_body = self.one_body or least_squares_one_body(self.elements, counts, energies)
+        one_body = self.one_body or least_squares_one_body(
+            self.elements, counts, energies, energy_weights(items)
+        )
         return Baseline(dict(one_body), self.repulsion)
 
     def records(

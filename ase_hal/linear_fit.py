@@ -186,16 +186,19 @@ class LinearFit:
 
     def _prepare(self, dataset: Sequence[Atoms]) -> _Data:
         known = self._remember(dataset)
+        weights = np.array([summary.energy_weight for summary in known])
         one_body = self.one_body or least_squares_one_body(
             self.basis.elements,
             np.array([summary.counts for summary in known]),
             np.array([summary.energy for summary in known]),
+            weights,
         )
         # Targets are linear in the one-body energies, so a change of them refits from the
         # same triangular factor.
         combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
-        # sigma of a new structure takes the noise of an average label.
-        noise = np.mean([1.0 / summary.energy_weight**2 for summary in known])
+        # sigma of a new structure takes the noise of a label with the mean precision, so that
+        # labels which hardly count do not make it large.
+        noise = 1.0 / np.mean(weights**2)
         scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
         return _Data(one_body, combination, float(noise), scale)
 

@@ -14,7 +14,7 @@ from ase_hal.baseline import Baseline, least_squares_one_body
 from ase_hal.labels import VANISHING_FORCE
 from ase_hal.metrics import mean_force
 from ase_hal.network_committee import NetworkCommittee
-from ase_hal.network_samples import Labelled, Sample, labelled, sample
+from ase_hal.network_samples import Labelled, Sample, energy_weights, labelled, sample
 from ase_hal.network_training import Training, train
 from ase_hal.networks import AtomicNetworks, Components, Layer, columns_of
 from ase_hal.parallel import import_torch
@@ -156,6 +156,7 @@ class NetworkFit:
             self.basis.elements,
             np.array([item.counts for item in items]),
             np.array([item.energy for item in items]),
+            energy_weights(items),
         )
         evaluator = self.basis.evaluator()
         components = self._components(evaluator, dataset)

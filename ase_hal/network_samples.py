@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,11 @@ class Labelled(NamedTuple):
     others: Array  # (3 N + 6,), forces in eV/Å and virial in eV
     factors: Array  # (3 N + 6,), weights of them; 0 for those unknown or left out
     energy_factor: float  # weight of the energy
+
+
+def energy_weights(items: Sequence[Labelled]) -> Array:
+    """Factors of the energies per atom, as `least_squares_one_body` takes them."""
+    return np.array([item.energy_factor * np.sqrt(item.counts.sum()) for item in items])
 
 
 class Sample(NamedTuple):

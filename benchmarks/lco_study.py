@@ -8,9 +8,9 @@ Every set of criteria, seed and temperature is a run of `ase-hal free-energy` in
 own: what was interrupted goes on, what is finished is left alone. Point counts are the paper's
 (950 + 50 global points and 400 high-error points three times a round; 2000 global points and 20
 for each criterion where all are combined) times ``--scale``; the count of a single criterion,
-which the paper chose by a surrogate and does not tell, is 200 times it. Global points are the
-same in all runs of a seed, as in the paper, and are calculated once. Results go to
-``results.jsonl``.
+which the paper chose by a surrogate and does not tell, is 200 times it. Networks are trained
+anew in every round. Global points are the same in all runs of a seed, as in the paper, and are
+calculated once. Results go to ``results.jsonl``.
 """
 
 from __future__ import annotations
@@ -101,6 +101,12 @@ def criteria_of(name: str, scale: float) -> Criteria:
 def run_file(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """The run file of a case."""
     count = max(round(200 * options.scale), 4)
+    criteria = criteria_of(case.criteria, options.scale)
+    fit: dict[str, Any] = {"name": options.fit}
+    if options.fit == "idnn":
+        fit["iterations"] = options.iterations
+    if any(criterion["name"] == "committee" for criterion in criteria):
+        fit["members"] = options.members
     document: dict[str, Any] = {
         "seed": case.seed,
         "workers": options.workers,
@@ -112,8 +118,8 @@ def run_file(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             "precision": options.precision,
             "max_sweeps": options.max_sweeps,
         },
-        "fit": {"name": options.fit, "members": options.members},
-        "criteria": criteria_of(case.criteria, options.scale),
+        "fit": fit,
+        "criteria": criteria,
         "candidates": options.candidates,
         # what a surface says moves no window: global points are the same in all runs
         "aim": False,
@@ -232,7 +238,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--temperatures", nargs="+", type=float, default=[300.0])
     parser.add_argument("--fit", choices=("idnn", "polynomial"), default="idnn")
-    parser.add_argument("--members", type=int, default=4, help="of the committee")
+    parser.add_argument("--members", type=int, default=3, help="where a committee is asked")
+    parser.add_argument("--iterations", type=int, default=40, help="of training a network")
     parser.add_argument("--hamiltonian", choices=("model", "fitted"), default="model")
     parser.add_argument("--repeat", type=int, default=3, help="times 32 sites, in each direction")
     parser.add_argument("--precision", type=float, default=1e-3)

@@ -395,6 +395,30 @@ def test_undetermined_one_body_energies_are_equal_shares():
     assert shares["Si"] == pytest.approx(-106.9 / 32)
 
 
+def test_a_label_that_hardly_counts_spoils_nothing():
+    """One-body energies and the noise of sigma are made of labels as they count."""
+    dataset = [atoms.copy() for atoms in al_cu_dataset()[:8]]
+    for atoms, source in zip(dataset, al_cu_dataset(), strict=False):
+        atoms.calc = source.calc
+    absurd = dataset[0].copy()
+    absurd.positions += 0.3 * np.random.default_rng(0).normal(size=absurd.positions.shape)
+    forces = 1e6 * np.ones((len(absurd), 3))
+    absurd.calc = SinglePointCalculator(absurd, energy=1e7, forces=forces)
+
+    def weights(atoms):
+        return Weights() if np.abs(atoms.get_forces()).max() < 1e3 else Weights(1e-9, 1e-9, 1e-9)
+
+    rng = np.random.default_rng
+    committees = [
+        LinearFit(al_cu_basis(), weights=weights)(structures, rng=rng(1))
+        for structures in (dataset, [*dataset, absurd])
+    ]
+    clean, spoiled = (c.predict(al_cu_dataset()[9]) for c in committees)
+    assert spoiled.energy == pytest.approx(clean.energy, abs=0.01)
+    assert spoiled.energy_std == pytest.approx(clean.energy_std, rel=0.2)
+    assert np.allclose(spoiled.forces, clean.forces, atol=0.01)
+
+
 def test_typical_force_is_that_of_the_forces_that_are_fitted():
     dataset = [atoms.copy() for atoms in al_cu_dataset()[:2]]
     for atoms, source in zip(dataset, al_cu_dataset(), strict=False):
