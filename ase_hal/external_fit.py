@@ -115,8 +115,12 @@ class Targets:
             )
         return records
 
+    def weights_of(self, atoms: Atoms) -> Weights:
+        """How much the labels of a structure count."""
+        return self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+
     def _labelled(self, index: int, atoms: Atoms) -> Any:
-        weights = self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+        weights = self.weights_of(atoms)
         try:
             return labelled(atoms, self.elements, weights, self.repulsion, self.force_bound)
         except ValueError as error:
@@ -263,10 +267,11 @@ def _committee(
         )
     for reason in reasons:
         logger.warning("the committee goes without one of its members; %s", reason)
-    residuals = np.mean(predicted, axis=0) - labels
+    squares = (np.mean(predicted, axis=0) - labels) ** 2 / sizes
+    weights = [targets.weights_of(atoms).energy for atoms in dataset]
     return CalculatorCommittee(
         good,
-        floor=float(np.sqrt(np.mean(residuals**2 / sizes))),
+        floor=float(np.sqrt(np.average(squares, weights=np.square(weights)))),
         elements=targets.elements,
         force_scale=mean_force(dataset, bound=targets.force_bound) or 1.0,
     )

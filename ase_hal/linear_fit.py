@@ -196,8 +196,9 @@ class LinearFit:
         # Targets are linear in the one-body energies, so a change of them refits from the
         # same triangular factor.
         combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
-        # sigma of a new structure takes the noise of a label with the mean precision, so that
-        # labels which hardly count do not make it large.
+        # sigma of a new structure takes the noise of a label with the mean precision: labels that
+        # hardly count do not make it large, and make the precision lambda, which counts rows,
+        # and this mean wrong by the same factor.
         noise = 1.0 / np.mean(weights**2)
         scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
         return _Data(one_body, combination, float(noise), scale)

@@ -178,7 +178,7 @@ class NetworkFit:
         committee = NetworkCommittee(
             self.basis, networks, baseline=baseline, noise_std=0.0, force_scale=force_scale
         )
-        committee.noise_std = _residual(committee, dataset)
+        committee.noise_std = _residual(committee, items, dataset)
         return committee
 
     def _train(
@@ -235,13 +235,18 @@ def _ridge(samples: Sequence[Sample], counts: Array) -> Array:
     return bayesian_ridge(factor).mean
 
 
-def _residual(committee: NetworkCommittee, dataset: Sequence[Atoms]) -> float:
-    """Standard deviation of the energy of an atom from what is left of the labels, eV."""
+def _residual(
+    committee: NetworkCommittee, items: Sequence[Labelled], dataset: Sequence[Atoms]
+) -> float:
+    """Standard deviation of the energy of an atom from what is left of the labels, eV.
+
+    Labels count as they did in the fit.
+    """
     square = [
         (committee.predict(atoms).energy - atoms.calc.results["energy"]) ** 2 / len(atoms)
         for atoms in dataset
     ]
-    return float(np.sqrt(np.mean(square)))
+    return float(np.sqrt(np.average(square, weights=energy_weights(items) ** 2)))
 
 
 def _typical_force(items: Sequence[Labelled]) -> float:

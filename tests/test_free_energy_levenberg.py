@@ -57,6 +57,18 @@ def test_slopes_by_parameters_are_those_of_automatic_differentiation(hidden, act
                 assert torch.allclose(found[name][n, d], known.reshape(-1), atol=1e-12), name
 
 
+@pytest.mark.parametrize("points", [8, 400])
+def test_fine_units_bend_at_equal_distances_as_steeply_as_points_allow(points):
+    layers = Layers(3, (64,), "softplus")
+    layers.draw(rng=np.random.default_rng(4), fine=2, bends=points // 5)
+    steepness = np.linalg.norm(layers.weights[0].detach().numpy()[:, :2], axis=1)
+    assert np.allclose(steepness, 8.0 if points == 400 else 1.0)
+    one = Layers(1, (64,), "softplus")
+    one.draw(rng=np.random.default_rng(4), fine=1, bends=64)
+    places = np.sort(-one.biases[0].detach().numpy() / one.weights[0].detach().numpy()[:, 0])
+    assert np.allclose(np.diff(places), 3.6 / 63)
+
+
 @pytest.mark.parametrize("kelvin", [300.0, np.linspace(250, 400, 300)], ids=["one", "many"])
 @pytest.mark.parametrize("trivial", [(), (9,)], ids=["plain", "split"])
 def test_normal_equations_are_of_the_loss(kelvin, trivial):
@@ -115,6 +127,15 @@ def test_it_goes_on_from_a_start_and_ends_where_nothing_is_better():
     first = idnn.fit(eta, mu, temperature_K=300, rng=rng)
     second = idnn.fit(eta, mu, temperature_K=300, rng=rng, start=first)
     assert second.history.training_loss < first.history.training_loss
+    small = replace(
+        idnn,
+        architecture=Architecture((2,), ()),
+        training=Training(LevenbergMarquardt(400), validation=0, weight_decay=1e-3),
+    )
+    surface = None
+    for _ in range(8):  # until there is nothing better
+        surface = small.fit(eta[:12], mu[:12], temperature_K=300, rng=rng, start=surface)
+    assert surface.history.iterations < 400
     patient = replace(idnn, training=Training(LevenbergMarquardt(400), validation=0.3, patience=5))
     stopped = patient.fit(eta, mu, temperature_K=300, rng=rng).history
     assert stopped.iterations == stopped.best + 5 < 400

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ase_hal.free_energy.idnn_settings import Architecture, Training
 from ase_hal.free_energy.idnn_surface import Constants, IDNNSurface
@@ -18,6 +19,8 @@ from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.parallel import in_order, one_torch_thread
 from ase_hal.randomness import check_generator
+
+POINTS_OF_A_BEND = 5  # finer structure along the composition is not looked for to begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +119,13 @@ class IDNN:
             If the loss was never finite.
         """
 
+        from ase_hal.free_energy import idnn_training  # noqa: F401 (loads what is limited below)
+
         check_generator(rng)
         data = _checked(eta, mu, temperature_K, weights, self.invariants.dimension)
         if start is not None:
             self._check_start(start, data[2])
-        with one_torch_thread():
+        with one_torch_thread(), threadpool_limits(1, user_api="blas"):
             return self._trained(data, start, rng)
 
     def _trained(
@@ -144,7 +149,9 @@ class IDNN:
         if start is None:
             model.whole.draw(rng=rng)
             if model.trivial is not None:
-                model.trivial.draw(rng=rng, fine=model.n_trivial)
+                model.trivial.draw(
+                    rng=rng, fine=model.n_trivial, bends=len(data[0]) // POINTS_OF_A_BEND
+                )
         everything = Batch.of(model, *data)
         n_held_out = int(self.training.validation * len(everything))
         order = rng.permutation(len(everything))

@@ -1,4 +1,4 @@
-"""Standardised invariants as tensors, with their first and second derivatives."""
+"""Standardised invariants without their long tails, as tensors, and their derivatives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Features(torch.nn.Module):
     The h are linear in a table of monomials, in which each is a variable times another one. The
     f_k of degree 1 are the identity. Invariants of higher degrees have long tails: a well-ordered
     structure lies ten standard deviations from disordered ones, where networks have never been.
-    Their ``f(x) = TAIL arsinh(x / TAIL)`` brings that down to four.
+    Their ``f(x) = TAIL arsinh(x / TAIL)`` brings that down below five.
 
     Parameters
     ----------

@@ -78,10 +78,11 @@ class Layers(torch.nn.Module):
         self.output = _zeros(widths[-1])
         self.linear = _zeros(n_inputs)
 
-    def draw(self, *, rng: np.random.Generator, fine: int = 0) -> None:
+    def draw(self, *, rng: np.random.Generator, fine: int = 0, bends: int = 0) -> None:
         """Draw all but the linear part, for standardised inputs, over which first units bend.
 
-        Along so many fine inputs they bend at equal distances, within `OVERLAP` of these.
+        Along so many fine inputs they bend at equal distances, as steeply as so many bends over
+        the data need where `OVERLAP` of them are felt at one place.
         """
         with torch.no_grad():
             for matrix in (*self.weights, self.output):
@@ -95,7 +96,7 @@ class Layers(torch.nn.Module):
                 units = len(first)
                 direction = rng.normal(size=(units, fine))
                 direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-                first[:, :fine] = torch.as_tensor(max(units / OVERLAP, 1.0) * direction)
+                first[:, :fine] = torch.as_tensor(max(min(units, bends) / OVERLAP, 1.0) * direction)
                 even = np.linspace(-SPREAD, SPREAD, units)[:, None].repeat(fine, axis=1)
                 places[:, :fine] = torch.as_tensor(rng.permuted(even, axis=0))
             self.biases[0].copy_(-(first * places).sum(dim=1))

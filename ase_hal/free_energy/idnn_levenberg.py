@@ -28,8 +28,9 @@ def levenberg_marquardt(
 ) -> None:
     """Minimise a squared loss in place.
 
-    A step solves ``(J^T J + damping diag(J^T J)) step = -J^T r``. The damping falls after it, and
-    grows until there is one that lowers the loss.
+    A step solves ``(J^T J + D + damping diag(J^T J + D)) step = -(J^T r + D v)`` with the
+    parameters v and their decay D, zero for biases. The damping falls after it, and grows until
+    there is one that lowers the loss.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def levenberg_marquardt(
     batch : Batch
     settings : LevenbergMarquardt
     goes_on : callable
-        Is told of every step and its loss; false ends the training.
+        Is told of the start, as step 0, and of every step with its loss; false ends the training.
     """
     parameters = dict(objective.model.named_parameters())
     decay = objective.training.weight_decay * np.concatenate(
@@ -46,6 +47,8 @@ def levenberg_marquardt(
     tensors = list(parameters.values())
     here = torch.nn.utils.parameters_to_vector(tensors).detach().numpy().copy()
     loss, damping = _loss(objective, batch), settings.damping
+    if not goes_on(0, loss):
+        return
     for step in range(1, settings.iterations + 1):
         normal, gradient = normal_equations(objective, batch)
         diagonal = np.diag_indices_from(normal)

@@ -5,7 +5,7 @@ r"""The function that an IDNN is: free energy, chemical potentials and Hessian a
 =================  ==================  ====================================================
 symbol             here                meaning
 =================  ==================  ====================================================
-x_k                `Features`          standardised invariants h_k(eta); x_0 the trivial ones
+x_k                `Features`          standardised invariants, long tails cut; x_0 the trivial
 t                  `standard_T`        standardised temperature, where it is an input
 Y_0, Y             `trivial`, `whole`  networks
 epsilon            `energy`            unit of energy, eV

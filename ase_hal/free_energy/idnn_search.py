@@ -50,7 +50,7 @@ class SearchSpace:
 
     layers: tuple[int, int] = (1, 2)
     width: tuple[int, int] = (10, 30)
-    trivial_layers: tuple[int, int] = (0, 2)
+    trivial_layers: tuple[int, int] = (0, 1)
     trivial_width: tuple[int, int] = (10, 80)
     activations: tuple[Activation, ...] = ("softplus", "gelu", "silu")
     component_power: tuple[float, float] = (0.5, 1.5)

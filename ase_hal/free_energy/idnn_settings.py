@@ -21,8 +21,8 @@ class Architecture:
         The same for a network of the trivial order parameters (the composition) alone, which
         takes what varies most from the other; empty for a plain network without it. The units of
         its first layer begin as bends at equal distances over the data, each as wide as about
-        eight of these: mu_0 of LCO has structure on the scale of a thirtieth of the composition,
-        which networks that begin smooth never find.
+        eight of these, or as forty points where there are few: mu_0 of LCO has structure on the
+        scale of a thirtieth of the composition, which networks that begin smooth never find.
     activation : {"softplus", "gelu", "silu", "tanh"}
         A smooth function: its second derivative makes the Hessian.
     """
@@ -45,8 +45,9 @@ class Architecture:
 class LevenbergMarquardt:
     """Damped Gauss-Newton steps with all points at once, for squared losses.
 
-    A step costs about n d P^2 operations for n points in d variables and P parameters; some dozens
-    of steps reach what thousands of iterations of L-BFGS do not.
+    A step costs about n d P^2 operations for n points in d variables and P parameters, and P^3 / 3
+    for every damping that it tries; it needs four matrices of 8 P^2 bytes. Some dozens of steps
+    reach what thousands of iterations of L-BFGS do not.
 
     Attributes
     ----------
@@ -192,9 +193,9 @@ class History:
     Attributes
     ----------
     iterations : int
-        Iterations of L-BFGS or epochs of Adam.
+        Steps, iterations or epochs of the optimizer.
     best : int
-        The one whose parameters were kept.
+        The one whose parameters were kept; 0 for those of the start.
     training_loss, validation_loss : float
         There; the latter is NaN without validation points.
     """

@@ -29,7 +29,7 @@ print(
 
 samples = mc.sample_many(fe.billiard_walk(zigzag.domain, count, rng=rng))
 eta, mu = (np.array([getattr(s, name) for s in (point, *samples)]) for name in ("eta", "mu"))
-idnn = fe.IDNN.of(zigzag, degree=4, training=fe.Training(fe.LBFGS(300)))
+idnn = fe.IDNN.of(zigzag, degree=4, training=fe.Training(fe.LevenbergMarquardt(20)))
 surface = idnn.fit(eta, mu, temperature_K=300, rng=rng)
 along = np.linspace(0.05, 0.95, 7)[:, None] * np.eye(7)[0]
 for x, g in zip(along[:, 0], surface.free_energy(along), strict=True):
