@@ -96,7 +96,7 @@ def test_posterior_is_scikit_learns(weights, size):
     std = np.sqrt(np.einsum("ij,jk,ik->i", probe, committee.posterior.covariance, probe))
     expected = np.sqrt(np.einsum("ij,jk,ik->i", probe, oracle.sigma_, probe))
     np.testing.assert_allclose(std, expected, rtol=1e-4)
-    noise = np.mean([weights_of(atoms).energy ** -2.0 for atoms in dataset])
+    noise = 1 / np.mean([weights_of(atoms).energy ** 2 for atoms in dataset])
     assert committee.noise_std == pytest.approx(np.sqrt(noise / oracle.alpha_), rel=1e-5)
 
 
