@@ -88,6 +88,5 @@ def least_squares_one_body(
     factors = np.ones(len(energies)) if weights is None else weights / weights.max()
     share = factors**2 @ energies / (factors**2 @ per_atom)
     fractions, excess = counts / per_atom[:, None], energies / per_atom - share
-    solution = np.linalg.lstsq(factors[:, None] * fractions, factors * excess, rcond=1e-10)[0]
-    solution = share + solution
-    return {symbol: float(value) for symbol, value in zip(elements, solution, strict=True)}
+    more = np.linalg.lstsq(factors[:, None] * fractions, factors * excess, rcond=1e-10)[0]
+    return {symbol: float(value) for symbol, value in zip(elements, share + more, strict=True)}

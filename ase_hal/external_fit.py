@@ -19,11 +19,11 @@ from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.external_command import Execution, end_of
 from ase_hal.fitted_potential import FittedPotential, periodic_or_not
 from ase_hal.metrics import mean_force
-from ase_hal.network_samples import energy_weights, labelled
+from ase_hal.network_samples import energy_noise, energy_weights, labelled
 from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.repulsion import ZBL
-from ase_hal.weights import Weights
+from ase_hal.weights import Weights, weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +115,8 @@ class Targets:
             )
         return records
 
-    def weights_of(self, atoms: Atoms) -> Weights:
-        """How much the labels of a structure count."""
-        return self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
-
     def _labelled(self, index: int, atoms: Atoms) -> Any:
-        weights = self.weights_of(atoms)
+        weights = weights_of(atoms, self.weights)
         try:
             return labelled(atoms, self.elements, weights, self.repulsion, self.force_bound)
         except ValueError as error:
@@ -267,11 +263,10 @@ def _committee(
         )
     for reason in reasons:
         logger.warning("the committee goes without one of its members; %s", reason)
-    squares = (np.mean(predicted, axis=0) - labels) ** 2 / sizes
-    weights = [targets.weights_of(atoms).energy for atoms in dataset]
+    weights = np.array([weights_of(atoms, targets.weights).energy for atoms in dataset])
     return CalculatorCommittee(
         good,
-        floor=float(np.sqrt(np.average(squares, weights=np.square(weights)))),
+        floor=energy_noise(np.mean(predicted, axis=0) - labels, sizes, weights),
         elements=targets.elements,
         force_scale=mean_force(dataset, bound=targets.force_bound) or 1.0,
     )

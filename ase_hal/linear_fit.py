@@ -18,7 +18,7 @@ from ase_hal.prediction import Array
 from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
 from ase_hal.repulsion import ZBL
 from ase_hal.smoothness import Smoothness
-from ase_hal.weights import Weights
+from ase_hal.weights import Weights, weights_of
 
 __all__ = ["LinearFit", "Weights"]
 
@@ -253,7 +253,7 @@ class LinearFit:
             labels = labels_of(atoms)
         except ValueError as error:
             raise ValueError(f"structure {index} of the dataset: {error}") from error
-        return labels, self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+        return labels, weights_of(atoms, self.weights)
 
     def _key(self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
         digest = hashlib.blake2b(digest_size=16)

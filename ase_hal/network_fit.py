@@ -14,7 +14,14 @@ from ase_hal.baseline import Baseline, least_squares_one_body
 from ase_hal.labels import VANISHING_FORCE
 from ase_hal.metrics import mean_force
 from ase_hal.network_committee import NetworkCommittee
-from ase_hal.network_samples import Labelled, Sample, energy_weights, labelled, sample
+from ase_hal.network_samples import (
+    Labelled,
+    Sample,
+    energy_noise,
+    energy_weights,
+    labelled,
+    sample,
+)
 from ase_hal.network_training import Training, train
 from ase_hal.networks import AtomicNetworks, Components, Layer, columns_of
 from ase_hal.parallel import import_torch
@@ -22,7 +29,7 @@ from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.regression import Factor, bayesian_ridge
 from ase_hal.repulsion import ZBL
-from ase_hal.weights import Weights
+from ase_hal.weights import Weights, weights_of
 
 __all__ = ["NetworkFit", "Training"]
 
@@ -197,7 +204,7 @@ class NetworkFit:
         )
 
     def _labelled(self, index: int, atoms: Atoms) -> Labelled:
-        weights = self.weights if isinstance(self.weights, Weights) else self.weights(atoms)
+        weights = weights_of(atoms, self.weights)
         try:
             return labelled(atoms, self.basis.elements, weights, self.repulsion, self.force_bound)
         except ValueError as error:
@@ -238,15 +245,10 @@ def _ridge(samples: Sequence[Sample], counts: Array) -> Array:
 def _residual(
     committee: NetworkCommittee, items: Sequence[Labelled], dataset: Sequence[Atoms]
 ) -> float:
-    """Standard deviation of the energy of an atom from what is left of the labels, eV.
-
-    Labels count as they did in the fit.
-    """
-    square = [
-        (committee.predict(atoms).energy - atoms.calc.results["energy"]) ** 2 / len(atoms)
-        for atoms in dataset
-    ]
-    return float(np.sqrt(np.average(square, weights=energy_weights(items) ** 2)))
+    """Standard deviation of the energy of an atom from what is left of the labels, eV."""
+    left = [committee.predict(a).energy - a.calc.results["energy"] for a in dataset]
+    sizes = np.array([len(atoms) for atoms in dataset])
+    return energy_noise(np.array(left), sizes, energy_weights(items))
 
 
 def _typical_force(items: Sequence[Labelled]) -> float:

@@ -36,6 +36,21 @@ def energy_weights(items: Sequence[Labelled]) -> Array:
     return np.array([item.energy_factor * np.sqrt(item.counts.sum()) for item in items])
 
 
+def energy_noise(errors: Array, sizes: Array, weights: Array) -> float:
+    """Standard deviation of the energy of one atom, eV.
+
+    Parameters
+    ----------
+    errors : (n,) array
+        Of the energies of structures, eV; they count as in the fit.
+    sizes : (n,) array
+        Numbers of atoms.
+    weights : (n,) array
+        Factors of the energies per atom, as of `energy_weights`.
+    """
+    return float(np.sqrt(np.average(errors**2 / sizes, weights=weights**2)))
+
+
 class Sample(NamedTuple):
     """What training needs to know of one structure of N atoms, weights included.
 

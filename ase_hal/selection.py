@@ -95,9 +95,11 @@ def _conditional_order(covariance: Array, n: int, min_gain: float) -> list[int]:
 def _add_distant(order: list[int], deviations: Array, n: int, min_gain: float) -> None:
     """Extend an order by what is large and far from all that is in it."""
     sizes = np.linalg.norm(deviations, axis=1)
+    score, seen = sizes, 0
     while order and len(order) < n:
-        away = np.linalg.norm(deviations[:, None] - deviations[order], axis=-1)
-        score = np.minimum(sizes, away.min(axis=1))
+        for pick in order[seen:]:
+            score = np.minimum(score, np.linalg.norm(deviations - deviations[pick], axis=1))
+        seen = len(order)
         allowed = score > min_gain * sizes
         if not allowed.any():
             break

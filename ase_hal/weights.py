@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from ase_hal.prediction import Array
 
@@ -51,3 +53,8 @@ class Weights:
         square = np.sum(labels**2, axis=1, keepdims=True)
         factors = self.forces / np.sqrt(square + self.force_floor**2)
         return np.broadcast_to(factors, labels.shape)
+
+
+def weights_of(atoms: Atoms, weights: Weights | Callable[[Atoms], Weights]) -> Weights:
+    """Weights of a structure, given for all of them or as a function of it."""
+    return weights if isinstance(weights, Weights) else weights(atoms)

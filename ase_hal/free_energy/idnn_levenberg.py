@@ -40,11 +40,7 @@ def levenberg_marquardt(
     goes_on : callable
         Is told of the start, as step 0, and of every step with its loss; false ends the training.
     """
-    parameters = dict(objective.model.named_parameters())
-    decay = objective.training.weight_decay * np.concatenate(
-        [np.full(p.numel(), float("biases" not in name)) for name, p in parameters.items()]
-    )
-    tensors = list(parameters.values())
+    tensors, decays = list(objective.model.parameters()), objective.decays.numpy()
     here = torch.nn.utils.parameters_to_vector(tensors).detach().numpy().copy()
     loss, damping = _loss(objective, batch), settings.damping
     if not goes_on(0, loss):
@@ -52,8 +48,8 @@ def levenberg_marquardt(
     for step in range(1, settings.iterations + 1):
         normal, gradient = normal_equations(objective, batch)
         diagonal = np.diag_indices_from(normal)
-        normal[diagonal] += decay
-        gradient += decay * here
+        normal[diagonal] += decays
+        gradient += decays * here
         scale = np.maximum(normal[diagonal], SMALLEST * normal[diagonal].max())
         while True:
             trial = here - _solved(normal, damping * scale, gradient)
@@ -71,23 +67,21 @@ def levenberg_marquardt(
 
 
 def normal_equations(objective: Objective, batch: Batch) -> tuple[Array, Array]:
-    """J^T J (P, P) and J^T r (P,) of the residuals whose squares are the loss without decay."""
+    """J^T J (P, P) and J^T r (P,), means over the points, of `Objective.residuals`."""
     size = sum(p.numel() for p in objective.model.parameters())
     normal, gradient = np.zeros((size, size)), np.zeros(size)
     with torch.no_grad():
         for rows in torch.arange(len(batch)).split(CHUNK):
             jacobian, residuals = _linearised(objective, batch[rows])
-            share = len(rows) / len(batch)
             # numpy knows that a matrix times its own transpose is symmetric, torch does not
-            normal += share * (jacobian.T @ jacobian)
-            gradient += share * (jacobian.T @ residuals)
-    return normal, gradient
+            normal += jacobian.T @ jacobian
+            gradient += jacobian.T @ residuals
+    return normal / len(batch), gradient / len(batch)
 
 
 def _linearised(objective: Objective, batch: Batch) -> tuple[Array, Array]:
     """Derivatives (n d, P) of the residuals and the residuals (n d,)."""
     model, (n, k, d) = objective.model, batch.slopes.shape
-    factor = (batch.weights[:, None] * objective.scale / n).sqrt() / objective.spread
     inputs, along = batch.x, batch.slopes.transpose(1, 2)
     if batch.t is not None:  # mu is not a derivative by the temperature
         inputs = torch.cat([inputs, batch.t], dim=1)
@@ -98,11 +92,8 @@ def _linearised(objective: Objective, batch: Batch) -> tuple[Array, Array]:
         slopes = model.trivial.parameter_slopes(inputs[:, few], along[..., few])
         found |= {f"trivial.{name}": v for name, v in slopes.items()}
     columns = [found[name].reshape(n * d, -1) for name, _ in model.named_parameters()]
-    jacobian = torch.cat(columns, dim=1).mul_(factor.reshape(-1, 1))
-    _, by_x, _ = model.network(batch.x, batch.t)
-    mu = torch.einsum("nk,nkd->nd", by_x, batch.slopes)
-    residuals = factor * (mu - batch.target)
-    return jacobian.numpy(), residuals.reshape(-1).numpy()
+    jacobian = torch.cat(columns, dim=1).mul_(objective.factors(batch).reshape(-1, 1))
+    return jacobian.numpy(), objective.residuals(batch).reshape(-1).numpy()
 
 
 def _loss(objective: Objective, batch: Batch) -> float:

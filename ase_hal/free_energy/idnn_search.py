@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from ase_hal.free_energy.idnn import IDNN
 from ase_hal.free_energy.idnn_settings import (
-    LBFGS,
     Activation,
     Adam,
     Architecture,
-    LevenbergMarquardt,
+    Optimizer,
     Training,
 )
 from ase_hal.free_energy.idnn_surface import IDNNSurface
@@ -80,9 +79,7 @@ class SearchSpace:
             idnn, architecture=Architecture(hidden, trivial, activation), training=training
         )
 
-    def _optimizer(
-        self, trial: optuna.Trial, training: Training
-    ) -> LevenbergMarquardt | LBFGS | Adam:
+    def _optimizer(self, trial: optuna.Trial, training: Training) -> Optimizer:
         if not isinstance(training.optimizer, Adam):
             return training.optimizer
         return replace(

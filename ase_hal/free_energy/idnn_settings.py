@@ -126,6 +126,9 @@ class Adam:
             raise ValueError(f"dropout is a fraction below 1, got {self.dropout}")
 
 
+Optimizer = LevenbergMarquardt | LBFGS | Adam
+
+
 @dataclass(frozen=True)
 class Training:
     r"""What is minimised, and when to stop.
@@ -154,7 +157,7 @@ class Training:
         Multiplies the sum of squared weights (biases excepted) that is added to the loss.
     """
 
-    optimizer: LevenbergMarquardt | LBFGS | Adam = field(default_factory=LevenbergMarquardt)
+    optimizer: Optimizer = field(default_factory=LevenbergMarquardt)
     validation: float = 0.1
     patience: int | None = None
     component_power: float = 1.0
@@ -162,7 +165,7 @@ class Training:
     weight_decay: float = 1e-9
 
     def __post_init__(self) -> None:
-        if not isinstance(self.optimizer, LevenbergMarquardt | LBFGS | Adam):
+        if not isinstance(self.optimizer, Optimizer):
             raise TypeError(
                 "optimizer is LevenbergMarquardt, LBFGS or Adam, "
                 f"got {type(self.optimizer).__name__}"

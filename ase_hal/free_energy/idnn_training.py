@@ -90,16 +90,26 @@ class Objective:
 
     def __call__(self, batch: Batch, masks: list[list[Tensor]] | None = None) -> Tensor:
         """The loss without weight decay."""
+        if self.training.loss == "squared":
+            return (self.residuals(batch, masks) ** 2).sum() / len(batch)
+        difference = (self.mu(batch, masks) - batch.target) / self.spread
+        terms = torch.nn.functional.huber_loss(
+            difference, torch.zeros_like(difference), reduction="none"
+        )
+        return 2 * (batch.weights * (terms @ self.scale)).mean()
+
+    def mu(self, batch: Batch, masks: list[list[Tensor]] | None = None) -> Tensor:
+        """Derivatives (n, d) of the networks by eta, in their unit of energy."""
         _, by_x, _ = self.model.network(batch.x, batch.t, masks)
-        mu = torch.einsum("nk,nkd->nd", by_x, batch.slopes)
-        residual = (mu - batch.target) / self.spread
-        if self.training.loss == "huber":
-            terms = 2 * torch.nn.functional.huber_loss(
-                residual, torch.zeros_like(residual), reduction="none"
-            )
-        else:
-            terms = residual**2
-        return (batch.weights * (terms @ self.scale)).mean()
+        return torch.einsum("nk,nkd->nd", by_x, batch.slopes)
+
+    def residuals(self, batch: Batch, masks: list[list[Tensor]] | None = None) -> Tensor:
+        """Differences (n, d) from the targets times `factors`; their squares are the loss."""
+        return (self.mu(batch, masks) - batch.target) * self.factors(batch)
+
+    def factors(self, batch: Batch) -> Tensor:
+        """How much a difference (n, d) from a target counts."""
+        return (batch.weights[:, None] * self.scale).sqrt() / self.spread
 
     @property
     def scale(self) -> Tensor:
@@ -108,20 +118,27 @@ class Objective:
 
     def decay(self) -> Tensor:
         """What weight decay adds to the loss."""
-        matrices = [p for name, p in self.model.named_parameters() if "biases" not in name]
-        return self.training.weight_decay * sum((p**2).sum() for p in matrices)
+        parameters = torch.nn.utils.parameters_to_vector(self.model.parameters())
+        return (self.decays * parameters**2).sum()
+
+    @property
+    def decays(self) -> Tensor:
+        """Weight decay (P,) of the parameters: none for biases."""
+        decay = self.training.weight_decay
+        named = self.model.named_parameters()
+        every = [torch.full((p.numel(),), decay * ("biases" not in name)) for name, p in named]
+        return torch.cat(every)
 
 
 def start_linear(objective: Objective, batch: Batch) -> None:
     """Give the linear part of the network of all features its least-squares solution."""
     model = objective.model
     with torch.no_grad():
-        _, by_x, _ = model.network(batch.x, batch.t)
-        missing = batch.target - torch.einsum("nk,nkd->nd", by_x, batch.slopes)
-        factor = batch.weights[:, None].sqrt() * objective.scale.sqrt() / objective.spread
-        rows = (batch.slopes * factor[:, None]).transpose(1, 2).reshape(-1, batch.x.shape[1])
+        missing = -objective.residuals(batch).reshape(-1)
+        slopes = batch.slopes * objective.factors(batch)[:, None]
+        rows = slopes.transpose(1, 2).reshape(-1, batch.x.shape[1])
         # invariants of small order parameters are nearly proportional to each other
-        solution = np.linalg.lstsq(rows.numpy(), (missing * factor).reshape(-1).numpy(), rcond=1e-6)
+        solution = np.linalg.lstsq(rows.numpy(), missing.numpy(), rcond=1e-6)
         model.whole.linear[: batch.x.shape[1]] += torch.as_tensor(solution[0])
 
 

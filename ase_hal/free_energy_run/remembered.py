@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,16 +19,14 @@ from ase_hal.free_energy import (
 )
 from ase_hal.free_energy.idnn_fit import FoundIDNN
 from ase_hal.free_energy.idnn_settings import (
-    LBFGS,
-    Adam,
-    LevenbergMarquardt,
+    Optimizer,
     Training,
 )
 from ase_hal.free_energy.learning import Fit
 from ase_hal.free_energy_run.surface_files import read_surface, write_surface
 from ase_hal.journal import read_json, write_json
 
-_OPTIMIZERS = {kind.__name__: kind for kind in (LevenbergMarquardt, LBFGS, Adam)}
+_OPTIMIZERS = {kind.__name__: kind for kind in get_args(Optimizer)}
 
 
 def round_folder(directory: Path, points: Points) -> Path:
