@@ -252,7 +252,10 @@ def _residual(
 
 
 def _typical_force(items: Sequence[Labelled]) -> float:
-    """Root-mean-square force component that counts, eV/Å; at least 1e-3."""
-    known = [item.others[:-6][item.factors[:-6] > 0] for item in items]
-    values = np.concatenate(known)
-    return max(float(np.sqrt(np.mean(values**2))), 1e-3) if len(values) else 1.0
+    """Root-mean-square force component, eV/Å, of structures as they count; at least 1e-3."""
+    forces = [item.others[:-6][item.factors[:-6] > 0] for item in items]
+    counts = energy_weights(items) ** 2 * [len(f) for f in forces]
+    if not counts.any():
+        return 1.0
+    squares = np.array([np.mean(f**2) if len(f) else 0.0 for f in forces])
+    return max(float(np.sqrt(np.average(squares, weights=counts))), 1e-3)

@@ -226,6 +226,25 @@ class TestTraining:
             ratios.append(error[small].mean() / error[~small].mean())
         assert ratios[1] < ratios[0]
 
+    def test_a_label_that_hardly_counts_spoils_nothing(self):
+        """Neither networks nor one-body energies nor the noise of sigma."""
+        absurd = al_cu_dataset()[0].copy()
+        forces = np.full((len(absurd), 3), 19.0)  # below the bound
+        absurd.calc = SinglePointCalculator(absurd, energy=1e7, forces=forces)
+
+        def weights(atoms):
+            return Weights(1e-9, 1e-9, 1e-9) if atoms is absurd else Weights()
+
+        fit = NetworkFit(al_cu_basis(), members=2, weights=weights, training=FEW)
+        noises, errors = [], []
+        for dataset in (al_cu_dataset()[:20], [*al_cu_dataset()[:20], absurd]):
+            model = fit(dataset, rng=np.random.default_rng(0))
+            noises.append(model.noise_std)
+            errors.append(compare(model, al_cu_dataset()[30:]).errors().forces_rmse)
+        # another bootstrap, too
+        assert noises[1] < 2 * noises[0]
+        assert errors[1] < 1.5 * errors[0]
+
 
 class TestFiles:
     def test_what_is_read_predicts_the_same(self, tmp_path, atoms):
