@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 from ase_hal.free_energy.idnn_layers import Layers  # noqa: E402
 from ase_hal.free_energy.idnn_levenberg import normal_equations  # noqa: E402
 from ase_hal.free_energy.idnn_network import build  # noqa: E402
-from ase_hal.free_energy.idnn_training import Batch, Objective  # noqa: E402
+from ase_hal.free_energy.idnn_training import Batch, Objective, train  # noqa: E402
 
 
 def problem(n=30, **changes):
@@ -141,6 +141,33 @@ def test_it_goes_on_from_a_start_and_ends_where_nothing_is_better():
     assert stopped.iterations == stopped.best + 5 < 400
 
 
+def trained_without(held_out, training, odd=0.0):
+    """Objective, all points and history of a training; one point that is held out may be odd."""
+    idnn, eta, mu = problem(60)
+    kelvin = np.full(60, 300.0)
+    model = build(idnn.invariants, idnn.architecture, idnn._constants(eta, mu, kelvin))
+    for network in (model.whole, model.trivial):
+        network.draw(rng=np.random.default_rng(4))
+    mu[held_out[0]] += odd * mu.std(axis=0)
+    batch = Batch.of(model, eta, mu, kelvin, np.ones(60))
+    objective = Objective(model, training, batch.target.std(dim=0))
+    history = train(objective, batch, held_out, rng=np.random.default_rng(5))
+    return objective, batch, history
+
+
+def test_a_point_that_nobody_could_foresee_does_not_end_training():
+    training = Training(LevenbergMarquardt(30, finishing=0))
+    _, _, history = trained_without(np.array([3, 8]), training, odd=5.0)
+    assert history.best > 5
+    assert history.training_loss < 0.05 < 1 < history.validation_loss
+
+
+def test_in_the_end_points_for_validation_are_learned_too():
+    held_out = np.arange(0, 60, 5)
+    objective, batch, history = trained_without(held_out, Training(LevenbergMarquardt(30)))
+    assert objective(batch[torch.as_tensor(held_out)]).item() < history.validation_loss / 3
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="take LBFGS"):
         Training(loss="huber")
@@ -148,6 +175,8 @@ def test_wrong_settings_are_named():
         LevenbergMarquardt(damping=0)
     with pytest.raises(ValueError, match="iterations is above 0"):
         LevenbergMarquardt(0)
+    with pytest.raises(ValueError, match="finishing is a number of steps"):
+        LevenbergMarquardt(finishing=-1)
     assert Training(loss="huber", optimizer=LBFGS()).allowance == 400
     assert Training().allowance == 30
     assert Training(patience=7).allowance == 7

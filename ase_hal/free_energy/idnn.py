@@ -160,9 +160,7 @@ class IDNN:
         objective = Objective(model, self.training, spread)
         if start is None:
             start_linear(objective, everything[rows])
-        history = train(
-            objective, everything[rows], everything[held_out] if n_held_out else None, rng=rng
-        )
+        history = train(objective, everything, held_out, rng=rng)
         return IDNNSurface(
             self.invariants, self.architecture, constants, parameters_of(model), history
         )

@@ -55,16 +55,22 @@ class LevenbergMarquardt:
         At most so many steps.
     damping : float
         To begin with, as a share of the diagonal; it adapts.
+    finishing : int
+        So many steps more in the end, with the points for validation among the others: they are
+        too few to overfit, and enough to learn what only those points know.
     """
 
     PATIENCE: ClassVar[int] = 30
 
     iterations: int = 80
     damping: float = 1e-3
+    finishing: int = 5
 
     def __post_init__(self) -> None:
         _positive("iterations", self.iterations)
         _positive("damping", self.damping)
+        if self.finishing < 0:
+            raise ValueError(f"finishing is a number of steps, got {self.finishing}")
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,7 @@ class Adam:
     learning_rate : float
     batch_size : int
     decay_patience : int
-        Epochs without a better validation error (training error, without one) before the
-        learning rate falls,
+        Epochs without a smaller loss over all points before the learning rate falls,
     decay_factor : float
         by this factor.
     dropout : float
@@ -143,11 +148,11 @@ class Training:
     ----------
     optimizer : LevenbergMarquardt, LBFGS or Adam
     validation : float
-        Fraction of the points, chosen at random, that is not trained on but decides when to
-        stop; 0 for none.
+        Fraction of the points, chosen at random, that is not trained on but helps to decide when
+        to stop; 0 for none.
     patience : int, optional
-        Iterations or epochs without a better validation error after which training ends; by
-        default the ``PATIENCE`` of the optimizer. The best parameters are kept.
+        Iterations or epochs without a smaller loss over all points, these included, after which
+        training ends; by default the ``PATIENCE`` of the optimizer. The best parameters are kept.
     component_power : float
         The weight of a component of mu is ``(s_max / s_i)^power``: with 0 only those that vary
         most count (in LCO the composition's, by a factor of 10 000), with 2 all are alike.
@@ -185,7 +190,7 @@ class Training:
 
     @property
     def allowance(self) -> int:
-        """Iterations without a better validation error that are waited for."""
+        """Iterations without a smaller loss over all points that are waited for."""
         return self.optimizer.PATIENCE if self.patience is None else self.patience
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.units import kB
@@ -21,7 +21,7 @@ from ase_hal.free_energy.idnn_settings import (
     LevenbergMarquardt,
     Training,
 )
-from ase_hal.free_energy.symmetry import Array
+from ase_hal.free_energy.symmetry import Array, IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -143,55 +143,77 @@ def start_linear(objective: Objective, batch: Batch) -> None:
 
 
 def train(
-    objective: Objective, batch: Batch, held_out: Batch | None, *, rng: np.random.Generator
+    objective: Objective, batch: Batch, held_out: IntArray, *, rng: np.random.Generator
 ) -> History:
     """Train the model of an objective in place, and leave it with the best parameters found.
+
+    Parameters
+    ----------
+    objective : Objective
+    batch : Batch
+        All points.
+    held_out : (v,) array of int
+        Those of them that are for validation; there may be none.
+    rng : np.random.Generator
+        Shuffles what Adam sees.
 
     Raises
     ------
     RuntimeError
         If the loss was never finite.
     """
-    watch = _Watch(objective, held_out)
+    known = batch[torch.as_tensor(np.setdiff1d(np.arange(len(batch)), held_out))]
+    watch = _Watch(objective, batch[torch.as_tensor(held_out)], len(held_out) / len(batch))
     optimizer = objective.training.optimizer
     if isinstance(optimizer, LevenbergMarquardt):
-        levenberg_marquardt(objective, batch, optimizer, watch.goes_on)
+        levenberg_marquardt(objective, known, optimizer, watch.goes_on)
     elif isinstance(optimizer, LBFGS):
-        _lbfgs(objective, batch, optimizer, watch)
+        _lbfgs(objective, known, optimizer, watch)
     else:
-        _adam(objective, batch, optimizer, watch, rng=rng)
-    return watch.finish()
+        _adam(objective, known, optimizer, watch, rng=rng)
+    history = watch.finish()
+    if isinstance(optimizer, LevenbergMarquardt) and len(held_out) and optimizer.finishing:
+        last = replace(optimizer, iterations=optimizer.finishing)
+        levenberg_marquardt(objective, batch, last, lambda step, loss: True)
+    return history
 
 
 class _Watch:
-    """Sees how training goes, keeps the best parameters, and says when to stop."""
+    """Sees how training goes, keeps the best parameters, and says when to stop.
 
-    def __init__(self, objective: Objective, held_out: Batch | None) -> None:
-        self.objective, self.held_out = objective, held_out
+    Best is the smallest loss over all points. What is held out is a small share of them, but once
+    training overfits, its loss grows and outweighs the others'. On its own it would say more about
+    the one point among them that is farthest from all others than about the network.
+    """
+
+    def __init__(self, objective: Objective, held_out: Batch, share: float) -> None:
+        self.objective, self.held_out, self.share = objective, held_out, share
         self.step, self.score = 0, math.inf
-        self.best = (math.inf, 0, math.nan)
+        self.best = (math.inf, 0, math.nan, math.nan)
         self.parameters: dict[str, Tensor] = {}
 
     def goes_on(self, step: int, loss: float) -> bool:
         """Whether to train on after a step with this training loss."""
-        self.step = step
-        with torch.no_grad():
-            self.score = loss if self.held_out is None else float(self.objective(self.held_out))
+        self.step, validation = step, math.nan
+        self.score = loss
+        if len(self.held_out):
+            with torch.no_grad():
+                validation = float(self.objective(self.held_out))
+            self.score = self.share * validation + (1 - self.share) * loss
         if not math.isfinite(self.score):
             logger.warning("training stopped at step %d: the loss is not finite", step)
             return False
         if self.score < self.best[0]:
-            self.best = (self.score, step, loss)
+            self.best = (self.score, step, loss, validation)
             self.parameters = copy.deepcopy(self.objective.model.state_dict())
         return step - self.best[1] < self.objective.training.allowance
 
     def finish(self) -> History:
         """Put the best parameters back."""
-        score, step, loss = self.best
         if not self.parameters:
             raise RuntimeError("training did not get anywhere: the loss was never finite")
         self.objective.model.load_state_dict(self.parameters)
-        return History(self.step, step, loss, math.nan if self.held_out is None else score)
+        return History(self.step, *self.best[1:])
 
 
 def _lbfgs(objective: Objective, batch: Batch, settings: LBFGS, watch: _Watch) -> None:

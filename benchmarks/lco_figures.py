@@ -1,0 +1,179 @@
+"""Figures of the study of criteria on LCO, like the paper's Figures 4 to 11.
+
+    python benchmarks/lco_figures.py STUDY FOLDER
+
+STUDY is that of ``lco_study.py``; what is not there yet is left out. Into FOLDER go
+``lco_errors.png`` (Figs. 4, 5, 10, 11), ``lco_composition.png`` (Figs. 6, 8), ``lco_orders.png``
+(Figs. 7, 9) and ``lco_wells.png`` (the well against disorder, by temperature). What Monte Carlo
+itself says of the wells is calculated once and kept in ``STUDY/monte_carlo.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from lco_study import NOVELTY, SETS, Case
+from sampling_studies import COLOURS
+
+from ase_hal.free_energy import OrderParameters, RunLength, UmbrellaMC, lco
+from ase_hal.free_energy_run.record import LearningRun
+from ase_hal.free_energy_run.report.landscapes import plane
+from ase_hal.journal import Log
+
+T = 300.0
+UNIT = "(10 meV)²"
+SINGLE = [name for name in SETS if name not in NOVELTY and not name.startswith("all")]
+PANELS = {
+    "global points and high error (Fig. 4)": SINGLE[:3],
+    "single criteria (Fig. 5)": SINGLE[2:],
+    "all criteria (Fig. 10)": ["high_error", "all", "all_reweighted"],
+    "novelty (Fig. 11)": ["billiard_2d", *NOVELTY],
+}
+STYLES = [(colour, dash) for dash in ("-", "--") for colour in COLOURS]
+
+
+def errors(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Mean squared errors by round, on the final training set and on the test set."""
+    figure, rows = plt.subplots(2, 4, figsize=(14, 6.6), sharex=True, layout="constrained")
+    for column, (title, names) in zip(rows.T, PANELS.items(), strict=True):
+        for name, (colour, dash) in zip(names, STYLES, strict=False):
+            mine = [r for r in results if r["set"] == name and r["temperature_K"] == T]
+            for run in mine:
+                for axes, key in zip(column, ("train_by_round", "test_by_round"), strict=True):
+                    label = name.replace("_", " ") if run is mine[0] else None
+                    axes.semilogy(run[key], color=colour, linestyle=dash, marker=".", label=label)
+        column[0].set_title(title, fontsize="medium")
+        column[0].legend(fontsize="x-small")
+        column[1].set_xlabel("round")
+    rows[0, 0].set_ylabel(f"MSE of μ on the last training set, {UNIT}")
+    rows[1, 0].set_ylabel(f"MSE of μ on the test set, {UNIT}")
+    figure.savefig(path, dpi=130)
+
+
+def surfaces(runs: dict[str, LearningRun], axes: tuple[int, int], path: Path) -> None:
+    """The plane of two order parameters from every set of criteria."""
+    columns = min(4, len(runs))
+    lines = -(-len(runs) // columns)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(3.4 * columns, 3.0 * lines), squeeze=False, sharex=True,
+        sharey=True, layout="constrained",
+    )  # fmt: skip
+    for panel in grid.flat[len(runs) :]:
+        panel.set_visible(False)
+    for panel, (name, run) in zip(grid.flat, runs.items(), strict=False):
+        assert run.surface is not None
+        x, y, energies = plane(run.surface, run.order_parameters, axes, T)
+        meV = 1000 * energies
+        if axes[0] == 0:  # relative to the disordered state of the same composition
+            meV = meV - meV[np.abs(y).argmin()]
+        filled = panel.contourf(x, y, meV, np.arange(-12, 33, 2), cmap="viridis", extend="both")
+        panel.contour(x, y, meV, [0.0], colors="white", linewidths=0.8)
+        if axes[0] != 0 and name == "wells_vertices":
+            panel.plot([0, 0.5], [0, 0], ":", color="red")
+            panel.plot([0.5, 0], [0, 0.5], ":", color="black")
+        panel.set_title(name.replace("_", " "), fontsize="medium")
+    first = "composition η₀" if axes[0] == 0 else "η₁"
+    figure.supxlabel(first)
+    figure.supylabel("η₁" if axes[0] == 0 else "η₂")
+    bar = figure.colorbar(filled, ax=grid, shrink=0.7)
+    bar.set_label("g − g(disordered), meV per site")
+    figure.savefig(path, dpi=130)
+
+
+def paths(runs: dict[str, LearningRun], axes: Sequence[Any]) -> None:
+    """Free energy from disorder to order, and from one ordering to another (Fig. 9)."""
+    share = np.linspace(0, 1, 101)[:, None]
+    centre, first, second = 0.5 * np.eye(7)[:3]
+    lines = (centre + share * first, centre + (1 - share) * first + share * second)
+    for name, (colour, dash) in zip(runs, STYLES, strict=False):
+        surface = runs[name].surface
+        assert surface is not None
+        zero = surface.free_energy(centre[None], T)
+        for panel, line in zip(axes, lines, strict=True):
+            energies = 1000 * (surface.free_energy(line, T) - zero)
+            label = name.replace("_", " ")
+            panel.plot(share[:, 0] / 2, energies, color=colour, linestyle=dash, label=label)
+    axes[0].set(xlabel="η₁", title="from disorder to order (η₀ = 0.5)")
+    axes[1].set(xlabel="η₂ = 0.5 − η₁", title="from one variant to another")
+    for panel in axes:
+        panel.set_ylim(-15, 40)
+        panel.set_ylabel("g − g(disordered), meV per site")
+
+
+def monte_carlo_well(temperature_K: float) -> dict[str, float]:
+    """F(well) - F(disordered), meV per site, by integrating mu_1 along the study's windows."""
+    calculator = UmbrellaMC(
+        lco.hamiltonian(),
+        OrderParameters.from_ordering(lco.lattice(), lco.zigzag()),
+        temperature_K=temperature_K,
+        repeat=(3, 3, 3),
+        run_length=RunLength(precision=5e-4, max_sweeps=50_000),
+        rng=np.random.default_rng(round(temperature_K)),
+    )
+    asked = 0.5 * np.eye(7)[0] + np.linspace(0, 0.5, 26)[1:-1, None] * np.eye(7)[1]
+    samples = calculator.sample_many(asked)
+    eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
+    g = np.append(0, np.cumsum(np.diff(eta) * (mu[1:] + mu[:-1]) / 2))
+    return {"temperature_K": temperature_K, "well_meV": 1000 * float(g[eta > 0.25].min())}
+
+
+def crossing(temperatures: np.ndarray, wells: np.ndarray) -> float:
+    """Temperature at which the well is level with disorder, by linear interpolation."""
+    order = np.argsort(temperatures)
+    t, w = temperatures[order], wells[order]
+    signs = np.flatnonzero(np.diff(np.sign(w)))
+    if len(signs) != 1:
+        return np.nan
+    i = int(signs[0])
+    return float(t[i] - w[i] * (t[i + 1] - t[i]) / (w[i + 1] - w[i]))
+
+
+def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
+    """Depth of the well by temperature, learned and by Monte Carlo."""
+    mine = [r for r in results if r["set"] == "wells_vertices"]
+    temperatures = sorted({r["temperature_K"] for r in mine})
+    for temperature in temperatures:
+        if temperature not in [r["temperature_K"] for r in reference]:
+            reference.append(monte_carlo_well(temperature))
+    series = {"learned (wells and vertices)": mine, "Monte Carlo, 864 sites": list(reference)}
+    for (name, found), style in zip(series.items(), ("o-", "s--"), strict=True):
+        t, w = np.array([(r["temperature_K"], r["well_meV"]) for r in found]).T
+        order = np.argsort(t)
+        axes.plot(t[order], w[order], style, label=f"{name}: level at {crossing(t, w):.0f} K")
+        print(name, dict(zip(t[order], w[order].round(3), strict=True)), crossing(t, w))
+    axes.axhline(0, color="black", linewidth=0.7)
+    axes.set(xlabel="temperature (K)", ylabel="F(well) − F(disordered), meV per site")
+    axes.legend(fontsize="small")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", type=Path, help="folder of the study")
+    parser.add_argument("folder", type=Path, help="for the figures")
+    parser.add_argument("--seed", type=int, default=1, help="whose surfaces are drawn")
+    options = parser.parse_args()
+    results = list(Log.read(options.study / "results.jsonl"))
+    known = {(r["set"], r["seed"], r["temperature_K"]) for r in results}
+    chosen = [name for name in SETS if name not in NOVELTY and (name, options.seed, T) in known]
+    runs = {
+        name: LearningRun.read(options.study / Case(name, options.seed, T).name) for name in chosen
+    }
+    errors(results, options.folder / "lco_errors.png")
+    surfaces(runs, (0, 1), options.folder / "lco_composition.png")
+    surfaces(runs, (1, 2), options.folder / "lco_orders.png")
+    figure, panels = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+    paths({name: run for name, run in runs.items() if name != "billiard"}, panels[:2])
+    with Log(options.study / "monte_carlo.jsonl") as reference:
+        wells(results, reference, panels[2])
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize="small", ncols=6,
+                  loc="outside lower center")  # fmt: skip
+    figure.savefig(options.folder / "lco_wells.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
