@@ -196,7 +196,7 @@ def _answer(calculator: Any, number: int, atoms: Atoms, stress: bool) -> _Answer
         raise RuntimeError(f"{who} gave forces and stress of shapes {shapes}")
     for name, value in (("energy", energy), ("forces", forces), ("stress", stresses)):
         if value is not None and not np.isfinite(value).all():
-            raise CalculationFailed(f"{who}: its {name} is not finite")
+            raise CalculationFailed(f"{who} gave {name} with NaN or infinity")
     return _Answer(energy, forces, stresses)
 
 

@@ -5,7 +5,7 @@
 Two hops with EMT as the reference: gold on Al(100) from hollow to hollow (14 atoms, 0.374 eV) and a
 vacancy in copper (31 atoms, 0.761 eV). Each start displaces all atoms of both end points at random
 by 0.1 Å. A search relaxes the end points, interpolates by IDPP and looks for the saddle up to
-forces of 0.05 eV/Å; every evaluation of EMT counts, those of the end points too.
+forces of 0.05 eV/Å (learned: 0.03); every evaluation of EMT counts, those of the end points too.
 
 "learned" is `learn` with a linear ACE potential and `SaddleSearch`, the barrier being that of the
 last potential. "neb" is ASE's with the improved tangent, FIRE, three images and a climbing one from

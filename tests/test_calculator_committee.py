@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from analytic import HarmonicCrystal
 from ase import Atoms, units
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import (
@@ -22,7 +23,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import BFGS
 
 from ase_hal.calculator_committee import CalculatorCommittee
-from ase_hal.calculators import HALCalculator
+from ase_hal.calculators import CommitteeCalculator, HALCalculator
 from ase_hal.committee import Committee
 from ase_hal.dynamics import HALLangevin, Trigger
 from ase_hal.dynamics.sanity import StructureRefused, refusals_named
@@ -298,6 +299,14 @@ class TestErrors:
             CalculatorCommittee(members)
         with pytest.raises(ValueError, match="the committee has Al, member 1"):
             CalculatorCommittee(members[:2], elements=["Al"])
+
+        class Copper(HarmonicCrystal):
+            elements = ("Cu",)
+
+        kinds = (HarmonicCrystal, Copper)
+        means = [CommitteeCalculator(kind.around(bulk("Al"))) for kind in kinds]
+        with pytest.raises(ValueError, match="member 0 .* has Al, Si, member 1 .* has Cu"):
+            CalculatorCommittee(means)
         assert CalculatorCommittee(members[:2]).elements == ("Al", "Cu")
 
     def test_unknown_elements(self):
@@ -315,7 +324,7 @@ class TestErrors:
     )
     def test_numbers_that_are_not_finite(self, bad, what):
         committee = CalculatorCommittee([Answers(), bad])
-        with pytest.raises(CalculationFailed, match=rf"member 1 \(Answers\): its {what} is not f"):
+        with pytest.raises(CalculationFailed, match=rf"member 1 \(Answers\) gave {what} with NaN"):
             committee.predict(bulk("Al"))
 
     def test_a_refusal_ends_a_trajectory_and_a_fault_ends_the_run(self):

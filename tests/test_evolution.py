@@ -27,6 +27,7 @@ from ase_hal.dynamics import (
     Ramp,
     Relaxation,
 )
+from ase_hal.exploration import ExplorationEnded
 
 SCHEMES = {
     "relaxation": lambda bias: Relaxation(alpha=6.0 * bias, steps=60),
@@ -117,12 +118,16 @@ def test_a_start_that_is_insane_may_recover():
     """Two atoms far too close, as in a random structure: relaxation parts them."""
     dimer = Atoms("Al2", [[0, 0, 0], [0, 0, 1.2]])
     pick = Pick(max_force=2.0, min_distance=0.7)
-    for steps, expected in [(1, 0), (60, 1)]:
-        explore = EvolutionExplorer(
+    short, long = (
+        EvolutionExplorer(
             Relaxation(steps=steps, optimizer=FIRE), starts=[dimer], walkers=1, pick=pick, rattle=0
         )
-        found = explore(pair(), dataset=[], rng=np.random.default_rng(1))
-        assert len(found) == expected
+        for steps in (1, 60)
+    )
+    with pytest.raises(ExplorationEnded, match="broken"):
+        short(pair(), dataset=[], rng=np.random.default_rng(1))
+    found = long(pair(), dataset=[], rng=np.random.default_rng(1))
+    assert len(found) == 1
     assert found[0].get_distance(0, 1) > 1.6
     assert found[0].info["hal_step"] > 0
 
@@ -131,6 +136,24 @@ def test_nothing_uncertain_nothing_found():
     atoms, committee = springs()
     explore = EvolutionExplorer(Relaxation(), starts=[atoms], pick=Pick(min_std=10.0))
     assert explore(committee, dataset=[], rng=np.random.default_rng(0)) == []
+
+
+def test_a_model_that_answers_nothing_is_not_converged(caplog):
+    """A loop ends as broken, and says what the model raised."""
+
+    class Broken(EMT):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] *= np.nan
+
+    atoms = bulk("Al", a=4.0, cubic=True)
+    explore = EvolutionExplorer(Relaxation(steps=5), walkers=2)
+    steps = learn(
+        [atoms], lambda dataset, rng: CalculatorCommittee([EMT(), Broken()]), explore, EMT,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert [step.finished for step in steps][-1] == "broken"
+    assert "member 1 (Broken) gave forces with NaN" in caplog.text
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

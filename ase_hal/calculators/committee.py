@@ -77,6 +77,11 @@ class CommitteeCalculator(BaseCalculator):
         self._calculated: _Fingerprint | None = None
         self.results = {}
 
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that the committee knows."""
+        return self._committee.elements
+
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
         """What the committee says about a structure, unbiased.
 

@@ -17,6 +17,7 @@ from ase_hal.dynamics.contour_approach import UnreachableTarget
 from ase_hal.dynamics.evolution import Evolution
 from ase_hal.dynamics.sanity import StructureRefused, closest_contact, refusals_named
 from ase_hal.dynamics.trace import Recorder, Trace
+from ase_hal.exploration import ExplorationEnded
 from ase_hal.parallel import in_order
 from ase_hal.prediction import Prediction
 from ase_hal.structures.origin import without_notes
@@ -154,20 +155,32 @@ class EvolutionExplorer:
     def __call__(
         self, committee: Committee, *, dataset: Sequence[Atoms], rng: np.random.Generator
     ) -> list[Atoms]:
-        """Evolve; what was found, in the order of the walkers."""
+        """Evolve; what was found, in the order of the walkers.
+
+        Raises
+        ------
+        ExplorationEnded
+            Where no evolution came upon any sane structure: the model cannot be evaluated, or
+            `Pick` forbids what it is asked for.
+        """
         jobs = []
         for walker, child in enumerate(rng.spawn(self.walkers)):
             start = self._start(dataset, child)
             start.info["hal_walker"] = walker
             jobs.append((committee, self.evolution, start, self.pick, child))
-        found = []
+        found, reasons = [], []
         for evolved in in_order(evolve, jobs, self.executor):
+            if np.isnan(evolved.std):
+                reasons.append(evolved.reason or "not sane up to its last step")
             if evolved.reason:
                 logger.info("%s ended early: %s", self.evolution.name, evolved.reason)
             if self.on_evolved is not None:
                 self.on_evolved(evolved)
             if evolved.found is not None:
                 found.append(evolved.found)
+        if len(reasons) == self.walkers:
+            logger.warning("no evolution came upon a sane structure; the first: %s", reasons[0])
+            raise ExplorationEnded("broken")
         return found
 
     def _start(self, dataset: Sequence[Atoms], rng: np.random.Generator) -> Atoms:

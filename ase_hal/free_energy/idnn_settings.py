@@ -196,7 +196,7 @@ class Training:
 
 @dataclass(frozen=True)
 class History:
-    """How training went.
+    """How training went, until points for validation were learned, too.
 
     Attributes
     ----------
