@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import yaml
+from sampling_studies import markdown
 
 from ase_hal.free_energy.criteria.known_regions import disordered
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
@@ -209,23 +210,29 @@ def well_depth(found: LearningRun) -> float:
     return float(energies[1:].min() - energies[0])
 
 
-def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    """Lines of a table: means over seeds, (10 meV)^2."""
-    heads = ("points", "train", "test", "paper", "BW_2D", "BW", "LFE", "non-conv.", "vertices",
-             "wells", "well")  # fmt: skip
-    yield f"{'set':16}" + "".join(f"{head:>11}" for head in heads)
+def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Means over seeds, (10 meV)^2, in the order of the names."""
+    heads = ["set", "K", "seeds", "points", "train", "test", "paper", *REGIONS, "well (meV)"]
+    lines = [heads]
     for temperature in sorted({r["temperature_K"] for r in results}):
-        yield f"{temperature:g} K"
         for name in names:
             mine = [r for r in results if (r["set"], r["temperature_K"]) == (name, temperature)]
             if not mine:
                 continue
-            values = [np.mean([r[key] for r in mine]) for key in ("points", "train", "test")]
-            values.append(PAPER[name] if temperature == 300 else np.nan)
-            values += [np.mean([r["regions"].get(k, np.nan) for r in mine]) for k in REGIONS]
-            values.append(np.mean([r["well_meV"] for r in mine]))
-            cells = [f"{values[0]:11.0f}", *(f"{v:11.5f}" for v in values[1:-1])]
-            yield f"{name:16}" + "".join(cells) + f"{values[-1]:9.3f} meV  ({len(mine)} seeds)"
+            errors = [
+                [r["train"], r["test"], np.nan, *map(r["regions"].get, REGIONS)] for r in mine
+            ]
+            means = np.mean(errors, axis=0)
+            means[2] = PAPER[name] if temperature == 300 else np.nan
+            counts = (
+                f"{temperature:g}",
+                f"{len(mine)}",
+                f"{np.mean([r['points'] for r in mine]):.0f}",
+            )
+            well = f"{np.mean([r['well_meV'] for r in mine]):.2f}"
+            cells = ["" if np.isnan(value) else f"{value:.2g}" for value in means]
+            lines.append([name.replace("_", " "), *counts, *cells, well])
+    return markdown(lines)
 
 
 def main() -> None:
@@ -258,10 +265,10 @@ def main() -> None:
                 perform(case, options)
                 results.append(result(case, options.study / case.name))
         found = list(results)
-    print("\nTable 1: mean squared errors of mu, (10 meV)^2; F(well) - F(disordered)")
-    print("\n".join(table(found, [name for name in SETS if name not in NOVELTY])))
-    print("\nTable 2: with novelty (all with global points in seven and two variables)")
-    print("\n".join(table(found, ["billiard_2d", *NOVELTY])))
+    print("\nTable 1: mean squared errors of mu, (10 meV)^2; F(well) - F(disordered)\n")
+    print(table(found, [name for name in SETS if name not in NOVELTY]))
+    print("\nTable 2: with novelty (all with global points in seven and two variables)\n")
+    print(table(found, ["billiard_2d", *NOVELTY]))
 
 
 if __name__ == "__main__":

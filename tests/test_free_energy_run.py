@@ -338,6 +338,19 @@ def test_a_temperature_at_which_all_failed_is_asked_for_again(
         assert store.n_failed == 1
 
 
+def test_places_are_the_same_but_for_their_last_digits(finished: Path, tmp_path: Path) -> None:
+    """Those depend on the machine; another place is that of another run."""
+    record = Log.read(finished / "points.jsonl")[0]
+    place = record["round"], record["index"], record["criterion"]
+    with PointStore(tmp_path, "points") as store:
+        store.keep(Point.from_record(record))
+        for shift in (0.0, 1e-13):
+            eta = np.array(record["target"]) + shift
+            assert store.known(Proposal(*place, eta, record["temperature_K"])) is not None
+        with pytest.raises(ValueError, match="was wanted at"):
+            store.known(Proposal(*place, eta + 1e-6, record["temperature_K"]))
+
+
 def test_surfaces_are_kept(finished: Path, tmp_path: Path) -> None:
     surface = read_surface(finished / "surface")
     committee = SurfaceCommittee((surface, *surface.members))

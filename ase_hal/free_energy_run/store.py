@@ -11,6 +11,8 @@ import numpy as np
 from ase_hal.free_energy.points import FailedPoint, Point, Proposal
 from ase_hal.journal import Log
 
+SAME = 1e-9  # difference of places that are the same; last digits depend on the machine
+
 
 class PointStore:
     """Proposals, points and failed points of one set; a context manager.
@@ -108,7 +110,7 @@ class PointStore:
         if place in self._rejected:
             return FailedPoint(proposal, str(self._rejected[place]["reason"]))
         point = self._found.get(place)
-        if point is not None and not np.array_equal(point.target, proposal.eta):
+        if point is not None and np.abs(point.target - proposal.eta).max() > SAME:
             raise ValueError(
                 f"{self._points.path}: point {proposal.index} of round {proposal.round} was wanted "
                 f"at {point.target.tolist()}, now at {proposal.eta.tolist()}"
