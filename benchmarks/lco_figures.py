@@ -3,9 +3,10 @@
     python benchmarks/lco_figures.py STUDY FOLDER
 
 STUDY is that of ``lco_study.py``; what is not there yet is left out. Into FOLDER go
-``lco_errors.png`` (Figs. 4, 5, 10, 11), ``lco_composition.png`` (Figs. 6, 8), ``lco_orders.png``
-(Figs. 7, 9) and ``lco_wells.png`` (the well against disorder, by temperature). What Monte Carlo
-itself says of the wells is calculated once and kept in ``STUDY/monte_carlo.jsonl``.
+``lco_errors.png`` (Figs. 4, 5, 10, 11), ``lco_near_order.png`` (Fig. 6), ``lco_orders.png``
+(Fig. 7), ``lco_composition.png`` (Fig. 8) and ``lco_wells.png`` (the paths of Fig. 9, and the well
+against disorder by temperature). What Monte Carlo itself says of the wells is calculated once and
+kept in ``STUDY/monte_carlo.jsonl``.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ PANELS = {
     "all criteria (Fig. 10)": ["high_error", "all", "all_reweighted"],
     "novelty (Fig. 11)": ["billiard_2d", *NOVELTY],
 }
+LEVELS = np.arange(-1.0, 3.01, 0.2)  # meV per site
 STYLES = [(colour, dash) for dash in ("-", "--") for colour in COLOURS]
 
 
 def errors(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Mean squared errors by round, on the final training set and on the test set."""
-    figure, rows = plt.subplots(2, 4, figsize=(14, 6.6), sharex=True, layout="constrained")
+    figure, rows = plt.subplots(
+        2, 4, figsize=(14, 6.6), sharex=True, sharey="row", layout="constrained"
+    )
     for column, (title, names) in zip(rows.T, PANELS.items(), strict=True):
         for name, (colour, dash) in zip(names, STYLES, strict=False):
             mine = [r for r in results if r["set"] == name and r["temperature_K"] == T]
@@ -48,15 +52,21 @@ def errors(results: Sequence[dict[str, Any]], path: Path) -> None:
                     label = name.replace("_", " ") if run is mine[0] else None
                     axes.semilogy(run[key], color=colour, linestyle=dash, marker=".", label=label)
         column[0].set_title(title, fontsize="medium")
-        column[0].legend(fontsize="x-small")
+        if column[0].lines:
+            column[0].legend(fontsize="x-small")
         column[1].set_xlabel("round")
     rows[0, 0].set_ylabel(f"MSE of μ on the last training set, {UNIT}")
     rows[1, 0].set_ylabel(f"MSE of μ on the test set, {UNIT}")
     figure.savefig(path, dpi=130)
 
 
-def surfaces(runs: dict[str, LearningRun], axes: tuple[int, int], path: Path) -> None:
-    """The plane of two order parameters from every set of criteria."""
+def surfaces(
+    runs: dict[str, LearningRun],
+    axes: tuple[int, int],
+    path: Path,
+    window: tuple[float, float] | None = None,
+) -> None:
+    """The plane of two order parameters from every set of criteria, or a window of the first."""
     columns = min(4, len(runs))
     lines = -(-len(runs) // columns)
     figure, grid = plt.subplots(
@@ -71,8 +81,9 @@ def surfaces(runs: dict[str, LearningRun], axes: tuple[int, int], path: Path) ->
         meV = 1000 * energies
         if axes[0] == 0:  # relative to the disordered state of the same composition
             meV = meV - meV[np.abs(y).argmin()]
-        filled = panel.contourf(x, y, meV, np.arange(-12, 33, 2), cmap="viridis", extend="both")
+        filled = panel.contourf(x, y, meV, LEVELS, cmap="viridis", extend="both")
         panel.contour(x, y, meV, [0.0], colors="white", linewidths=0.8)
+        panel.set_xlim(window)
         if axes[0] != 0 and name == "wells_vertices":
             panel.plot([0, 0.5], [0, 0], ":", color="red")
             panel.plot([0.5, 0], [0, 0.5], ":", color="black")
@@ -101,7 +112,7 @@ def paths(runs: dict[str, LearningRun], axes: Sequence[Any]) -> None:
     axes[0].set(xlabel="η₁", title="from disorder to order (η₀ = 0.5)")
     axes[1].set(xlabel="η₂ = 0.5 − η₁", title="from one variant to another")
     for panel in axes:
-        panel.set_ylim(-15, 40)
+        panel.set_ylim(-1.5, 5)
         panel.set_ylabel("g − g(disordered), meV per site")
 
 
@@ -164,6 +175,7 @@ def main() -> None:
         name: LearningRun.read(options.study / Case(name, options.seed, T).name) for name in chosen
     }
     errors(results, options.folder / "lco_errors.png")
+    surfaces(runs, (0, 1), options.folder / "lco_near_order.png", window=(0.45, 0.55))
     surfaces(runs, (0, 1), options.folder / "lco_composition.png")
     surfaces(runs, (1, 2), options.folder / "lco_orders.png")
     figure, panels = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
