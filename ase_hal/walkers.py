@@ -1,4 +1,4 @@
-"""Where the trajectories of a run are calculated, and how long each of them takes."""
+"""Where trajectories and members are calculated, and how long each of them takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TICK = 1.0
 
 
 class Walkers(Executor):
-    """Calculates trajectories, in processes of their own where it has more than one.
+    """Calculates trajectories, or anything else, in processes where it has more than one.
 
     The processes end with the one that made them, however that ends.
 

@@ -437,6 +437,20 @@ def test_a_found_fit_keeps_its_members():
         IDNNSearch()(points, lambda points, rng: None, rng=np.random.default_rng(4))
 
 
+def test_members_are_the_same_side_by_side():
+    found = b2()
+    points = exact_points(truth(found), inside(found, 30))
+    one, two = (
+        IDNNFit(IDNN(found.invariants(4), SMALL, SHORT), members=2, workers=workers)(
+            points, rng=np.random.default_rng(4)
+        )
+        for workers in (1, 2)
+    )
+    assert np.array_equal(one.free_energy(points.eta), two.free_energy(points.eta))
+    with pytest.raises(ValueError, match="members and workers are 1 or more, got 0 and 1"):
+        IDNNFit(IDNN(found.invariants(4)), members=0)
+
+
 def test_torch_has_one_thread(monkeypatch):
     """Whatever was set before: more cost time, and sums depend on their number."""
     import torch

@@ -12,6 +12,7 @@ from ase_hal.free_energy.points import Points
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array
+from ase_hal.walkers import Walkers
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +26,20 @@ class IDNNFit:
         Train so many and take their mean, which makes them a committee; one alone by default.
     weigh_errors : bool
         Let points with large statistical errors count less (`Points.weights_by_error`).
+    workers : int
+        Processes that train members side by side; the surfaces do not depend on it.
     """
 
     idnn: IDNN
     members: int = 1
     weigh_errors: bool = False
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.members < 1 or self.workers < 1:
+            raise ValueError(
+                f"members and workers are 1 or more, got {self.members} and {self.workers}"
+            )
 
     def __call__(self, points: Points, *, rng: np.random.Generator) -> Surface:
         """Train anew.
@@ -49,14 +59,16 @@ class IDNNFit:
                 rng=rng,
                 weights=weights,
             )
-        return self.idnn.fit_committee(
-            points.eta,
-            points.mu,
-            n_members=self.members,
-            temperature_K=points.temperature_K,
-            rng=rng,
-            weights=weights,
-        )
+        with Walkers(min(self.workers, self.members)) as executor:
+            return self.idnn.fit_committee(
+                points.eta,
+                points.mu,
+                n_members=self.members,
+                temperature_K=points.temperature_K,
+                rng=rng,
+                weights=weights,
+                executor=executor,
+            )
 
     def weights(self, points: Points) -> Array | None:
         """Weights (n,) of the points; None where all count alike."""

@@ -48,7 +48,7 @@ class FitSection(Section):
         )
         return self
 
-    def build(self, order_parameters: OrderParameters) -> Fit:
+    def build(self, order_parameters: OrderParameters, workers: int = 1) -> Fit:
         """The fit; `Problems` where what it needs is not installed."""
         if self.name == "polynomial":
             return PolynomialFit(
@@ -59,7 +59,8 @@ class FitSection(Section):
                 members=self.members,
                 weigh_errors=self.weigh_errors,
             )
-        return IDNNFit(self.idnn(order_parameters), max(self.members, 1), self.weigh_errors)
+        members = max(self.members, 1)
+        return IDNNFit(self.idnn(order_parameters), members, self.weigh_errors, workers)
 
     def idnn(self, order_parameters: OrderParameters) -> IDNN:
         """The networks; `Problems` without torch."""

@@ -175,7 +175,7 @@ class FreeEnergyRunFile:
 
     def fit(self) -> Fit:
         """The fit of the section ``fit``."""
-        return self.settings.fit.build(self.order_parameters)
+        return self.settings.fit.build(self.order_parameters, self.settings.workers)
 
     def search(self) -> IDNNSearch | None:
         """The search of the section ``search``, if there is one."""
