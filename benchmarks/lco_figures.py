@@ -20,10 +20,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from lco_study import NOVELTY, SETS, Case
 from sampling_studies import COLOURS
+from scipy.integrate import cumulative_trapezoid
 
 from ase_hal.free_energy import OrderParameters, RunLength, UmbrellaMC, lco
+from ase_hal.free_energy.criteria.known_regions import disordered
 from ase_hal.free_energy_run.record import LearningRun
-from ase_hal.free_energy_run.report.landscapes import plane
+from ase_hal.free_energy_run.report.landscapes import above_disorder, plane
 from ase_hal.journal import Log
 
 T = 300.0
@@ -35,6 +37,9 @@ PANELS = {
     "all criteria (Fig. 10)": ["high_error", "all", "all_reweighted"],
     "novelty (Fig. 11)": ["billiard_2d", *NOVELTY],
 }
+ZIGZAG = OrderParameters.from_ordering(lco.lattice(), lco.zigzag())
+CENTRE = disordered(ZIGZAG)
+ORDERED = 0.5 * np.eye(len(CENTRE))[ZIGZAG.n_trivial :]  # order parameters of perfect order
 LEVELS = np.arange(-1.0, 3.01, 0.2)  # meV per site
 STYLES = [(colour, dash) for dash in ("-", "--") for colour in COLOURS]
 
@@ -78,9 +83,7 @@ def surfaces(
     for panel, (name, run) in zip(grid.flat, runs.items(), strict=False):
         assert run.surface is not None
         x, y, energies = plane(run.surface, run.order_parameters, axes, T)
-        meV = 1000 * energies
-        if axes[0] == 0:  # relative to the disordered state of the same composition
-            meV = meV - meV[np.abs(y).argmin()]
+        meV = above_disorder(1000 * energies, y, axes)
         filled = panel.contourf(x, y, meV, LEVELS, cmap="viridis", extend="both")
         panel.contour(x, y, meV, [0.0], colors="white", linewidths=0.8)
         panel.set_xlim(window)
@@ -88,8 +91,7 @@ def surfaces(
             panel.plot([0, 0.5], [0, 0], ":", color="red")
             panel.plot([0.5, 0], [0, 0.5], ":", color="black")
         panel.set_title(name.replace("_", " "), fontsize="medium")
-    first = "composition η₀" if axes[0] == 0 else "η₁"
-    figure.supxlabel(first)
+    figure.supxlabel("composition η₀" if axes[0] == 0 else "η₁")
     figure.supylabel("η₁" if axes[0] == 0 else "η₂")
     bar = figure.colorbar(filled, ax=grid, shrink=0.7)
     bar.set_label("g − g(disordered), meV per site")
@@ -99,8 +101,8 @@ def surfaces(
 def paths(runs: dict[str, LearningRun], axes: Sequence[Any]) -> None:
     """Free energy from disorder to order, and from one ordering to another (Fig. 9)."""
     share = np.linspace(0, 1, 101)[:, None]
-    centre, first, second = 0.5 * np.eye(7)[:3]
-    lines = (centre + share * first, centre + (1 - share) * first + share * second)
+    centre, first, second = CENTRE, *(CENTRE + ORDERED[:2])
+    lines = (centre + share * (first - centre), first + share * (second - first))
     for name, (colour, dash) in zip(runs, STYLES, strict=False):
         surface = runs[name].surface
         assert surface is not None
@@ -120,28 +122,17 @@ def monte_carlo_well(temperature_K: float) -> dict[str, float]:
     """F(well) - F(disordered), meV per site, by integrating mu_1 along the study's windows."""
     calculator = UmbrellaMC(
         lco.hamiltonian(),
-        OrderParameters.from_ordering(lco.lattice(), lco.zigzag()),
+        ZIGZAG,
         temperature_K=temperature_K,
         repeat=(3, 3, 3),
         run_length=RunLength(precision=5e-4, max_sweeps=50_000),
         rng=np.random.default_rng(round(temperature_K)),
     )
-    asked = 0.5 * np.eye(7)[0] + np.linspace(0, 0.5, 26)[1:-1, None] * np.eye(7)[1]
+    asked = CENTRE + np.linspace(0, 1, 26)[1:-1, None] * ORDERED[0]
     samples = calculator.sample_many(asked)
     eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
-    g = np.append(0, np.cumsum(np.diff(eta) * (mu[1:] + mu[:-1]) / 2))
+    g = cumulative_trapezoid(mu, eta, initial=0)
     return {"temperature_K": temperature_K, "well_meV": 1000 * float(g[eta > 0.25].min())}
-
-
-def crossing(temperatures: np.ndarray, wells: np.ndarray) -> float:
-    """Temperature at which the well is level with disorder, by linear interpolation."""
-    order = np.argsort(temperatures)
-    t, w = temperatures[order], wells[order]
-    signs = np.flatnonzero(np.diff(np.sign(w)))
-    if len(signs) != 1:
-        return np.nan
-    i = int(signs[0])
-    return float(t[i] - w[i] * (t[i + 1] - t[i]) / (w[i + 1] - w[i]))
 
 
 def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
@@ -153,10 +144,11 @@ def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
             reference.append(monte_carlo_well(temperature))
     series = {"learned (wells and vertices)": mine, "Monte Carlo, 864 sites": list(reference)}
     for (name, found), style in zip(series.items(), ("o-", "s--"), strict=True):
-        t, w = np.array([(r["temperature_K"], r["well_meV"]) for r in found]).T
-        order = np.argsort(t)
-        axes.plot(t[order], w[order], style, label=f"{name}: level at {crossing(t, w):.0f} K")
-        print(name, dict(zip(t[order], w[order].round(3), strict=True)), crossing(t, w))
+        t, w = np.array(sorted((r["temperature_K"], r["well_meV"]) for r in found)).T
+        level = np.interp(0.0, w, t, left=np.nan, right=np.nan)  # wells rise with temperature
+        axes.plot(t, w, style, label=f"{name}: level at {level:.0f} K")
+        depths = ", ".join(f"{b:.3f} meV at {a:g} K" for a, b in zip(t, w, strict=True))
+        print(f"{name}: {depths}; level at {level:.1f} K")
     axes.axhline(0, color="black", linewidth=0.7)
     axes.set(xlabel="temperature (K)", ylabel="F(well) − F(disordered), meV per site")
     axes.legend(fontsize="small")

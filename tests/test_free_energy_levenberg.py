@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 from ase_hal.free_energy.idnn_layers import Layers  # noqa: E402
 from ase_hal.free_energy.idnn_levenberg import normal_equations  # noqa: E402
 from ase_hal.free_energy.idnn_network import build  # noqa: E402
-from ase_hal.free_energy.idnn_training import Batch, Objective, train  # noqa: E402
+from ase_hal.free_energy.idnn_training import Batch, Objective, finish, train  # noqa: E402
 
 
 def problem(n=30, **changes):
@@ -151,7 +151,10 @@ def trained_without(held_out, training, odd=0.0):
     mu[held_out[0]] += odd * mu.std(axis=0)
     batch = Batch.of(model, eta, mu, kelvin, np.ones(60))
     objective = Objective(model, training, batch.target.std(dim=0))
-    history = train(objective, batch, held_out, rng=np.random.default_rng(5))
+    held_out = torch.as_tensor(held_out)
+    known = torch.as_tensor(np.setdiff1d(np.arange(60), held_out))
+    history = train(objective, batch[known], batch[held_out], rng=np.random.default_rng(5))
+    finish(objective, batch)
     return objective, batch, history
 
 

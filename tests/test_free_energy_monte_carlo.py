@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.units import kB
 from free_energy_cases import alloy, l1_2, zigzag
+from scipy.integrate import cumulative_trapezoid
 
 from ase_hal.free_energy import (
     Ensemble,
@@ -294,7 +295,7 @@ def depth(temperature, seed):
     path = np.linspace(0, 0.5, 13)[1:-1]
     samples = calculator.sample_many(np.eye(7)[0] * 0.5 + path[:, None] * np.eye(7)[1])
     eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
-    g = np.append(0, np.cumsum(np.diff(eta) * (mu[1:] + mu[:-1]) / 2))
+    g = cumulative_trapezoid(mu, eta, initial=0)
     return g[eta > 0.3].min()
 
 

@@ -137,7 +137,7 @@ class IDNN:
         """`fit` with points, potentials, temperatures and weights that were checked."""
         from ase_hal.free_energy.idnn_features import torch
         from ase_hal.free_energy.idnn_network import build, parameters_of
-        from ase_hal.free_energy.idnn_training import Batch, Objective, start_linear, train
+        from ase_hal.free_energy.idnn_training import Batch, Objective, finish, start_linear, train
 
         constants = self._constants(*data[:3]) if start is None else start.constants
         model = build(
@@ -155,12 +155,17 @@ class IDNN:
         everything = Batch.of(model, *data)
         n_held_out = int(self.training.validation * len(everything))
         order = rng.permutation(len(everything))
-        rows, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+        known, held_out = (
+            everything[torch.as_tensor(np.sort(rows))]
+            for rows in (order[n_held_out:], order[:n_held_out])
+        )
         spread = torch.as_tensor(self._spread(everything.target.numpy()))
         objective = Objective(model, self.training, spread)
         if start is None:
-            start_linear(objective, everything[rows])
-        history = train(objective, everything, held_out, rng=rng)
+            start_linear(objective, known)
+        history = train(objective, known, held_out, rng=rng)
+        if n_held_out:
+            finish(objective, everything)
         return IDNNSurface(
             self.invariants, self.architecture, constants, parameters_of(model), history
         )

@@ -76,7 +76,8 @@ def normal_equations(objective: Objective, batch: Batch) -> tuple[Array, Array]:
             # numpy knows that a matrix times its own transpose is symmetric, torch does not
             normal += jacobian.T @ jacobian
             gradient += jacobian.T @ residuals
-    return normal / len(batch), gradient / len(batch)
+    normal /= len(batch)
+    return normal, gradient / len(batch)
 
 
 def _linearised(objective: Objective, batch: Batch) -> tuple[Array, Array]:

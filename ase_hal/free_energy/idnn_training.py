@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from ase.units import kB
@@ -21,7 +22,7 @@ from ase_hal.free_energy.idnn_settings import (
     LevenbergMarquardt,
     Training,
 )
-from ase_hal.free_energy.symmetry import Array, IntArray
+from ase_hal.free_energy.symmetry import Array
 
 logger = logging.getLogger(__name__)
 
@@ -121,13 +122,12 @@ class Objective:
         parameters = torch.nn.utils.parameters_to_vector(self.model.parameters())
         return (self.decays * parameters**2).sum()
 
-    @property
+    @cached_property
     def decays(self) -> Tensor:
         """Weight decay (P,) of the parameters: none for biases."""
-        decay = self.training.weight_decay
         named = self.model.named_parameters()
-        every = [torch.full((p.numel(),), decay * ("biases" not in name)) for name, p in named]
-        return torch.cat(every)
+        kept = torch.cat([torch.full_like(p, "biases" not in name).ravel() for name, p in named])
+        return self.training.weight_decay * kept
 
 
 def start_linear(objective: Objective, batch: Batch) -> None:
@@ -143,17 +143,15 @@ def start_linear(objective: Objective, batch: Batch) -> None:
 
 
 def train(
-    objective: Objective, batch: Batch, held_out: IntArray, *, rng: np.random.Generator
+    objective: Objective, batch: Batch, held_out: Batch, *, rng: np.random.Generator
 ) -> History:
     """Train the model of an objective in place, and leave it with the best parameters found.
 
     Parameters
     ----------
     objective : Objective
-    batch : Batch
-        All points.
-    held_out : (v,) array of int
-        Those of them that are for validation; there may be none.
+    batch, held_out : Batch
+        Points to learn, and those for validation, which may be none.
     rng : np.random.Generator
         Shuffles what Adam sees.
 
@@ -162,20 +160,23 @@ def train(
     RuntimeError
         If the loss was never finite.
     """
-    known = batch[torch.as_tensor(np.setdiff1d(np.arange(len(batch)), held_out))]
-    watch = _Watch(objective, batch[torch.as_tensor(held_out)], len(held_out) / len(batch))
+    watch = _Watch(objective, held_out, len(held_out) / (len(batch) + len(held_out)))
     optimizer = objective.training.optimizer
     if isinstance(optimizer, LevenbergMarquardt):
-        levenberg_marquardt(objective, known, optimizer, watch.goes_on)
+        levenberg_marquardt(objective, batch, optimizer, watch.goes_on)
     elif isinstance(optimizer, LBFGS):
-        _lbfgs(objective, known, optimizer, watch)
+        _lbfgs(objective, batch, optimizer, watch)
     else:
-        _adam(objective, known, optimizer, watch, rng=rng)
-    history = watch.finish()
-    if isinstance(optimizer, LevenbergMarquardt) and len(held_out) and optimizer.finishing:
+        _adam(objective, batch, optimizer, watch, rng=rng)
+    return watch.finish()
+
+
+def finish(objective: Objective, everything: Batch) -> None:
+    """Have a trained model learn the points for validation, too, in a few steps with all points."""
+    optimizer = objective.training.optimizer
+    if isinstance(optimizer, LevenbergMarquardt) and optimizer.finishing:
         last = replace(optimizer, iterations=optimizer.finishing)
-        levenberg_marquardt(objective, batch, last, lambda step, loss: True)
-    return history
+        levenberg_marquardt(objective, everything, last, lambda step, loss: True)
 
 
 class _Watch:

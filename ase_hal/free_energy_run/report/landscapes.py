@@ -79,6 +79,11 @@ def plane(
     return first, second, energies.reshape(_STEPS, _STEPS)
 
 
+def above_disorder(energies: Array, second: Array, axes: tuple[int, int]) -> Array:
+    """Energies (n, n) of a plane relative to the disordered state of the same composition."""
+    return energies - energies[np.abs(second).argmin()] if axes[0] == 0 else energies
+
+
 def _draw(
     run: LearningRun,
     surface: Surface,
@@ -92,7 +97,7 @@ def _draw(
         note(ax, "no finite free energies")
         return figure
     meV = 1000 * energies
-    shown = meV - meV[np.abs(y).argmin()] if axes[0] == 0 else meV
+    shown = above_disorder(meV, y, axes)
     low, high = np.nanquantile(shown, [0.0, 0.98])
     levels = MaxNLocator(20).tick_values(low, max(high, low + 1e-6))
     filled = ax.contourf(x, y, shown, levels, cmap="viridis", extend="max")
