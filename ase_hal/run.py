@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,22 +18,18 @@ import ase_hal
 from ase_hal.ace.basis import InnerCutoff
 from ase_hal.dynamics.explorer import Trajectory, run_trajectory
 from ase_hal.export import write_potential
-from ase_hal.frames import Frames
 from ase_hal.journal import Log, locked, remove_leftovers, replacing
 from ase_hal.linear_committee import LinearCommittee
 from ase_hal.loop import is_labelled, iteration_rng, learn
 from ase_hal.metrics import compare
 from ase_hal.past import Event, Past
-from ase_hal.reference import Failure, label
 from ase_hal.report import write_report
 from ase_hal.run_directory import adopt
+from ase_hal.run_labels import TEST, RunLabels, tagged
 from ase_hal.runfile import RunFile
 from ase_hal.runfile.settings import FinalSection
-from ase_hal.structures.origin import without_notes
 from ase_hal.walkers import Walkers
 
-# Structures of the test set carry this iteration, seeds carry 0.
-_TEST = -1
 # What may differ between a run file and the run it continues.
 _CHANGEABLE = ("workers", "loop", "reference.timeout")
 
@@ -105,13 +100,17 @@ class _Run:
         enter = self._stack.enter_context
         self.log = enter(Log(self.directory / "log.jsonl"))
         self.past = Past.of(list(self.log))
-        self.dataset = enter(Frames(self.directory / "dataset.extxyz"))
-        self.test = enter(Frames(self.directory / "test.extxyz"))
-        self.failed = enter(Frames(self.directory / "failed.extxyz"))
-        files = (self.dataset, self.test, self.failed)
-        self.stored = {_key(atoms): atoms for frames in files for atoms in frames}
+        self.labels = enter(
+            RunLabels(
+                self.directory,
+                emit=self.emit,
+                blind_errors=self._blind_errors,
+                seconds=self.past.label_seconds,
+                workers=self.runfile.workers,
+                timeout=self.runfile.reference.timeout,
+            )
+        )
         self.walkers = enter(Walkers(self.runfile.workers))
-        self.labellers = enter(ThreadPoolExecutor(self.runfile.workers))
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -141,7 +140,7 @@ class _Run:
         """Whether a run that was ended by its budget has a larger one now."""
         loop = self.runfile.loop
         if end["finished"] == "labels":
-            added = sum(int(atoms.info["hal_iteration"]) > 0 for atoms in self.dataset)
+            added = sum(int(atoms.info["hal_iteration"]) > 0 for atoms in self.labels.dataset)
             return loop.max_labels is None or added < loop.max_labels
         return end["finished"] == "iterations" and self.past.iterations < loop.max_iterations
 
@@ -159,7 +158,7 @@ class _Run:
             max_labels=loop.max_labels,
             max_iterations=loop.max_iterations,
             first_iteration=first,
-            label=self._label,
+            label=self.labels.label,
         )
         for step in steps:
             if step.finished is None:
@@ -172,22 +171,23 @@ class _Run:
     def _seeds(self, first: int) -> list[Atoms]:
         """The dataset as it was at the start of an iteration; before the first one, the seeds."""
         if first > 1:
-            return [a for a in self.dataset if int(a.info["hal_iteration"]) < first]
-        if not len(self.dataset):
+            return [a for a in self.labels.dataset if int(a.info["hal_iteration"]) < first]
+        if not len(self.labels.dataset):
             # Where no seed was ever labelled the reference was out of order: try them all again.
-            self.failed.truncate(0)
-            self.stored = {key: a for key, a in self.stored.items() if key[0] == _TEST}
+            self.labels.forget_failures()
         seeds = [
-            _tagged(atoms, 0, index, keep_labels=True)
+            tagged(atoms, 0, index, keep_labels=True)
             for index, atoms in enumerate(self.runfile.seeds())
         ]
         for index, atoms in enumerate(seeds):
             if is_labelled(atoms):
-                seeds[index] = self._store(atoms)
+                seeds[index] = self.labels.store(atoms)
         missing = [atoms for atoms in seeds if not is_labelled(atoms)]
-        fresh = self._label(missing, self.runfile.calculator(), on_failure=lambda failure: None)
+        fresh = self.labels.label(
+            missing, self.runfile.calculator(), on_failure=lambda failure: None
+        )
         if missing and len(fresh) == 0 and len(missing) == len(seeds):
-            reason = self.failed.read(self.failed.path)[0].info["hal_failure"]
+            reason = self.labels.failed.read(self.labels.failed.path)[0].info["hal_failure"]
             raise ValueError(f"none of the {len(seeds)} seeds could be labelled; first: {reason}")
         return [atoms for atoms in seeds if is_labelled(atoms)] + fresh
 
@@ -240,110 +240,32 @@ class _Run:
             seconds=round(self.walkers.seconds, 3),
         )
 
-    def _label(
-        self,
-        structures: Sequence[Atoms],
-        calculator: Any,
-        *,
-        on_failure: Callable[[Failure], None],
-    ) -> list[Atoms]:
-        """Label, but take from disk what was labelled before the run was interrupted."""
-        labelled: list[Atoms] = []
-        fresh: list[Atoms] = []
-
-        # The time it took goes into the log alone, so that the structures do not depend on it;
-        # and first, so that there is none whose time is not known.
-        def keep(atoms: Atoms) -> None:
-            self._label_event(atoms, atoms.info.pop("hal_label_seconds"))
-            labelled.append(self._store(atoms))
-
-        def reject(failure: Failure) -> None:
-            self._failure_event(failure)
-            self._store(failure.atoms, reason=failure.reason)
-            on_failure(failure)
-
-        for atoms in structures:
-            known = self.stored.get(_key(atoms))
-            if known is None:
-                fresh.append(atoms)
-                continue
-            seconds = self.past.label_seconds.get(_key(atoms), 0.0)
-            if is_labelled(known):
-                self._label_event(known, seconds)
-                labelled.append(known)
-            else:
-                failure = Failure(atoms, str(known.info["hal_failure"]), seconds)
-                self._failure_event(failure)
-                on_failure(failure)
-        if fresh:
-            label(
-                fresh,
-                calculator,
-                executor=self.labellers,
-                timeout=self.runfile.reference.timeout,
-                on_label=keep,
-                on_failure=reject,
-            )
-        return labelled
-
-    def _store(self, atoms: Atoms, *, reason: str | None = None) -> Atoms:
-        """Put a structure where it belongs, with the reason why it has no label, once."""
-        key = _key(atoms)
-        if key not in self.stored:
-            frames = self.test if key[0] == _TEST else self.dataset
-            if reason is not None:
-                atoms, frames = atoms.copy(), self.failed
-                atoms.info["hal_failure"] = reason
-            self.stored[key] = frames.append(atoms)
-        return self.stored[key]
-
-    def _failure_event(self, failure: Failure) -> None:
-        iteration, index = _key(failure.atoms)
-        self.emit(
-            "failure",
-            iteration=iteration,
-            index=index,
-            reason=failure.reason,
-            details=failure.details,
-            seconds=round(failure.seconds, 3),
-        )
-
-    def _label_event(self, atoms: Atoms, seconds: float) -> None:
-        """Log a label beside what the committee predicted before it had seen it."""
-        info, n = atoms.info, len(atoms)
-        iteration, index = _key(atoms)
-        blind: Event = {"energy_error": None, "energy_std": None, "forces_rmse": None}
+    def _blind_errors(self, atoms: Atoms) -> Event:
+        """How far the committee, which has not seen a structure, is from its label."""
+        errors: Event = {"energy_error": None, "energy_std": None, "forces_rmse": None}
         if self.committee is not None:
-            prediction, results = self.committee.predict(atoms), atoms.calc.results
-            blind["energy_error"] = (prediction.energy - results["energy"]) / n
-            blind["energy_std"] = prediction.energy_std / n
+            prediction, results, n = self.committee.predict(atoms), atoms.calc.results, len(atoms)
+            errors["energy_error"] = (prediction.energy - results["energy"]) / n
+            errors["energy_std"] = prediction.energy_std / n
             if "forces" in results:
                 difference = prediction.forces - results["forces"]
-                blind["forces_rmse"] = float(np.sqrt(np.mean(difference**2)))
-        self.emit(
-            "label" if iteration != _TEST else "test",
-            iteration=iteration,
-            index=index,
-            stage=info.get("hal_stage"),
-            n_atoms=n,
-            seconds=seconds,
-            **blind,
-        )
+                errors["forces_rmse"] = float(np.sqrt(np.mean(difference**2)))
+        return errors
 
     def _given_tests(self) -> list[Atoms]:
         """The test structures of a file, which join those that are found in the run's own."""
         return [
-            self._store(_tagged(atoms, _TEST, index, keep_labels=True))
+            self.labels.store(tagged(atoms, TEST, index, keep_labels=True))
             for index, atoms in enumerate(self.runfile.test_structures())
         ]
 
     def _test_set(self, dataset: Sequence[Atoms]) -> list[Atoms]:
         """Structures of a file, and found by going on exploring; never trained on."""
         if self.past.ended:  # once before, with a smaller budget
-            return list(self.test)
+            return list(self.labels.test)
         per_stage = self.runfile.test_per_stage
         explorer = self.runfile.explorer()
-        self.iteration = _TEST
+        self.iteration = TEST
         jobs = []
         for index, stage in enumerate(explorer.stages):
             starts = explorer.starts(index, dataset)
@@ -361,10 +283,10 @@ class _Run:
                 atoms = trajectory.final
                 atoms.info["hal_stage"] = trajectory.stage
             if atoms is not None:
-                found.append(_tagged(atoms, _TEST, len(self.given) + trajectory.walker))
+                found.append(tagged(atoms, TEST, len(self.given) + trajectory.walker))
         if not found:
             return self.given
-        return self.given + self._label(
+        return self.given + self.labels.label(
             found, self.runfile.calculator(), on_failure=lambda failure: None
         )
 
@@ -379,7 +301,7 @@ class _Run:
             "end",
             finished=self.finished,
             n_structures=len(dataset),
-            n_failed=len(self.failed),
+            n_failed=len(self.labels.failed),
             **self._errors(final, dataset, test),
             potential=[path.name for path in files],
             sessions=self.past.sessions + 1,
@@ -413,19 +335,6 @@ class _Run:
             began = time.monotonic()
             fits.append(committee)
         return max(fits, key=lambda committee: committee.posterior.log_evidence)
-
-
-def _tagged(atoms: Atoms, iteration: int, index: int, *, keep_labels: bool = False) -> Atoms:
-    # What another run has noted about its structures says nothing in this one.
-    copy = without_notes(atoms) if iteration == 0 else atoms.copy()
-    copy.calc = atoms.calc if keep_labels else None
-    copy.info |= {"hal_iteration": iteration, "hal_index": index}
-    return copy
-
-
-def _key(atoms: Atoms) -> tuple[int, int]:
-    """What tells a structure from all others of its run."""
-    return int(atoms.info["hal_iteration"]), int(atoms.info["hal_index"])
 
 
 def _age(path: Path) -> float:

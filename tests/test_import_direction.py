@@ -62,6 +62,7 @@ LAYERS = {
     "past": 5,
     "runfile": 5,
     "run": 5,
+    "run_labels": 5,
     "run_directory": 5,
     "free_energy_run": 5,
     "command_line": 5,
