@@ -53,6 +53,15 @@ class Domain:
         gaps = np.minimum(heights - self.lower, self.upper - heights)
         return np.asarray((gaps / np.linalg.norm(self.normals, axis=1)).min(axis=-1))
 
+    def reach(self, places: npt.ArrayLike, steps: npt.ArrayLike) -> Array:
+        """The largest part (n, 1), at most 1, of steps from places (n, d) that stays inside."""
+        heights = np.asarray(places, dtype=float) @ self.normals.T
+        rates = np.asarray(steps, dtype=float) @ self.normals.T
+        room = np.where(rates > 0, self.upper - heights, heights - self.lower)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.where(np.abs(rates) > 1e-12, room / np.abs(rates), 1.0)
+        return np.asarray(np.clip(parts.min(axis=1, keepdims=True), 0.0, 1.0))
+
     @cached_property
     def bounds(self) -> Array:
         """Lowest and highest value of each variable (d, 2)."""

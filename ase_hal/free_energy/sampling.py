@@ -82,7 +82,8 @@ def billiard_section(
     free : sequence of int
         Variables that take all values; the points fill the section of the domain they span.
     width : float
-        The others deviate from their fixed values uniformly by at most this.
+        The others deviate from their fixed values by at most this, all in proportion by less
+        where the domain ends before: at perfect order there is no room for any of them.
     rng : np.random.Generator
     through : (d,) array, optional
         The fixed values, by default zeros.
@@ -90,22 +91,16 @@ def billiard_section(
     Returns
     -------
     (n, d) array
-        Uniform in the part of section times box that is inside the domain.
+        Uniform in the section; the others uniform in the box as far as there is room.
     """
     _check_count(n)
     fixed = np.zeros(domain.dimension) if through is None else np.array(through, dtype=float)
-    section = domain.section(np.asarray(free), fixed)
     others = np.setdiff1d(np.arange(domain.dimension), free)
-    found: list[Array] = []
-    start = None
-    while sum(map(len, found)) < n:
-        walked = billiard_walk(section, max(n, 100), start=start, rng=rng)
-        start = walked[-1]
-        points = np.tile(fixed, (len(walked), 1))
-        points[:, list(free)] = walked
-        points[:, others] += rng.uniform(-width, width, size=(len(walked), len(others)))
-        found.append(points[domain.contains(points)])
-    return np.concatenate(found)[:n]
+    places = np.tile(fixed, (n, 1))
+    places[:, list(free)] = billiard_walk(domain.section(np.asarray(free), fixed), n, rng=rng)
+    aside = np.zeros_like(places)
+    aside[:, others] = rng.uniform(-width, width, size=(n, len(others)))
+    return places + aside * domain.reach(places, aside)
 
 
 def quasi_random(

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ase_hal.free_energy.criteria.criterion import Criterion, Knowledge, dealt
-from ase_hal.free_energy.domain import Domain
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.symmetry import Array
 
@@ -64,7 +63,7 @@ class Vertices(Criterion):
         aside = rng.uniform(-width, width, size=places.shape)
         aside[np.abs(along) > 1e-9] = 0.0
         aside[:, : known.order_parameters.n_trivial] = 0.0
-        return places + aside * _reach(known.order_parameters.domain, places, aside)
+        return places + aside * known.order_parameters.domain.reach(places, aside)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +113,3 @@ class GivenPoints(Criterion):
                 f"needs mean occupations of sites beyond 0 and 1"
             )
         return dealt(points, count, rng=rng) if known.round == 0 else points[:0]
-
-
-def _reach(domain: Domain, places: Array, steps: Array) -> Array:
-    """The largest part (n, 1), at most 1, of steps from places (n, d) that stays inside."""
-    heights, rates = places @ domain.normals.T, steps @ domain.normals.T
-    room = np.where(rates > 0, domain.upper - heights, heights - domain.lower)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(np.abs(rates) > 1e-12, room / np.abs(rates), 1.0)
-    return np.asarray(np.clip(parts.min(axis=1, keepdims=True), 0.0, 1.0))
