@@ -39,6 +39,17 @@ def root_three():
     return OrderParameters.from_ordering(lattice, larger)
 
 
+@cache
+def two_sublattices():
+    """Sites of two kinds; eta is (composition, difference, two order parameters)."""
+    cell = [3.0, 3.0, 5.0]
+    crystal = Atoms("Li2O", cell=cell, pbc=True)
+    crystal.set_scaled_positions([[0, 0, 0], [0.5, 0.5, 0.3], [0.5, 0.5, 0.7]])
+    ordering = Atoms("Li3", positions=[[0, 0, 0], [1.5, 1.5, 1.5], [4.5, 1.5, 1.5]], pbc=True)
+    ordering.set_cell([6.0, 3.0, 5.0])
+    return OrderParameters.from_ordering(Lattice.from_atoms(crystal, "Li"), ordering)
+
+
 def alloy():
     """A Hamiltonian on fcc with pairs, triplets, quadruplets, and a polynomial; all in eV."""
     lattice = l1_2().supercell.lattice

@@ -283,7 +283,8 @@ def test_committee_of_the_fit_is_queried():
     rounds = learned(strategy, how=fit(members=3))
     assert isinstance(rounds[0].committee, SurfaceCommittee)
     assert sum(p.criterion == "committee" for p in rounds[1].proposed) == 4
-    without = learned(strategy)
+    with pytest.warns(UserWarning, match="no committee, so that committee proposes nothing"):
+        without = learned(strategy)
     assert not any(p.criterion == "committee" for p in without[1].proposed)
     options = {"rng": np.random.default_rng(3), "n_candidates": 200}
     test = make_test_set({300.0: Oracle(LANDAU)}, l1_2(), criteria, fit(members=3), **options)

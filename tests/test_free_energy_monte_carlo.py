@@ -308,6 +308,17 @@ def test_integrated_mu_gives_the_transition_of_the_hysteresis():
     assert abs(transition - (heating + cooling) / 2) <= 10
 
 
+def test_a_frozen_window_is_no_label():
+    """Perfect order far below its transition: no flip, no fluctuation, any guess would stay."""
+    order = l1_2()
+    calculator = monte_carlo(temperature_K=20, run_length=RunLength(max_sweeps=600))
+    with pytest.raises(RuntimeError, match=r"\[0, 1, 2, 3\] do not move in 600 sweeps at 20 K"):
+        calculator.sample(order.wells[0], start=order.variants[0])
+    # without a bias it is an answer: the ground state
+    mu = np.zeros(4)
+    assert calculator.semigrand(mu, start=order.variants[0]).acceptance == 0
+
+
 def test_zero_kelvin_is_no_default():
     calculator = monte_carlo()
     with pytest.raises(ValueError, match="a temperature is positive, got 0"):

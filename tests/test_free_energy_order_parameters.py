@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from free_energy_cases import b2, l1_2, root_three, zigzag
+from free_energy_cases import b2, l1_2, root_three, two_sublattices, zigzag
 
 from ase_hal.free_energy import Lattice, OrderParameters, Supercell, lco
 
@@ -217,3 +217,10 @@ def test_wrong_input_is_named():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20)
+
+
+def test_an_ordering_without_broken_symmetry_is_refused():
+    lattice = two_sublattices().supercell.lattice
+    filled = Atoms("Li", cell=[3.0, 3.0, 5.0], pbc=True)
+    with pytest.raises(ValueError, match="has the symmetry of the lattice"):
+        OrderParameters.from_ordering(lattice, filled)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from free_energy_cases import zigzag
+from free_energy_cases import root_three, two_sublattices, zigzag
 from free_energy_oracles import Landau
 from test_free_energy_monte_carlo import monte_carlo
 
 from ase_hal.free_energy.branches import CurveTask, biased_tasks, composition_curve
+from ase_hal.free_energy.ideal_mixing import IdealMixing
 from ase_hal.free_energy.paths import PathGrid, lowest_path, polished
 from ase_hal.free_energy.phase_diagram import common_tangents, isotherm, phase_diagram
 
@@ -51,6 +52,50 @@ def test_phases_of_a_surface_that_orders():
     for first, last in cold.tangents:
         assert last - first > 1
     assert isotherm(surface, zigzag(), 300.0).tangents == cold.tangents
+
+
+class Preference:
+    """Ideal mixing on two kinds of sites, one of which costs more to occupy."""
+
+    dimension, cost = 4, 0.03
+
+    def __init__(self):
+        self.mixing = IdealMixing(two_sublattices().inverse)
+
+    def free_energy(self, eta, temperature_K=None):
+        return self.mixing.free_energy(eta, np.full(len(eta), 300.0)) + self.cost * eta[:, 1]
+
+    def chemical_potentials(self, eta, temperature_K=None):
+        slope = self.cost * np.eye(4)[1]
+        return self.mixing.chemical_potentials(eta, np.full(len(eta), 300.0)) + slope
+
+    def hessian(self, eta, temperature_K=None):
+        return self.mixing.hessian(eta, np.full(len(eta), 300.0))
+
+
+def test_sites_of_two_kinds_are_filled_as_they_cost():
+    """The lowest state has the chemical potential zero for moving atoms between the kinds."""
+    found, surface = two_sublattices(), Preference()
+    phases = isotherm(surface, found, 300.0)
+    eta, energy = phases.path.eta, phases.path.free_energy
+    assert found.domain.contains(eta).all()
+    assert np.isfinite(energy).all()
+    assert eta[0, 0] == pytest.approx(0)
+    assert eta[-1, 0] == pytest.approx(1)
+    assert phases.tangents == ()
+    inner = eta[5:-5]
+    assert np.abs(surface.chemical_potentials(inner)[:, 1]).max() < 1e-5
+    # the criterion, which takes the path as it comes, stays inside too
+    path = lowest_path(surface, found, PathGrid())
+    assert found.domain.contains(path.eta).all()
+    assert np.allclose(path.free_energy, np.interp(path.eta[:, 0], eta[:, 0], energy), atol=1e-4)
+
+
+def test_the_ends_of_the_composition_are_on_the_path():
+    compositions = PathGrid(half_width=1.0, composition_step=0.01).compositions(root_three())
+    assert compositions[[0, -1]] == pytest.approx([0, 1])
+    assert np.abs(compositions - 1 / 3).min() < 1e-12
+    assert np.diff(compositions).min() > 1e-3
 
 
 class FirstOrder(Landau):

@@ -52,7 +52,7 @@ def test_polynomials_are_fitted_exactly_and_kept(rng, tmp_path):
     assert np.array_equal(again.free_energy(points.eta), surface.free_energy(points.eta))
     assert len(again.members) == 2
     assert np.array_equal(again.members[1].coefficients, surface.members[1].coefficients)
-    with pytest.raises(ValueError, match="one at 300 K, asked at 400 K"):
+    with pytest.raises(ValueError, match="one at 300 K only, got 400"):
         surface.free_energy(points.eta, 400.0)
     path.write_bytes(b"no")
     with pytest.raises(ValueError, match="holds no polynomial surface"):

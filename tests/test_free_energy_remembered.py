@@ -1,7 +1,8 @@
 """Networks as the fit of the loop, and what a run keeps of fits and searches."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from ase_hal.free_energy import (
     SurrogateMC,
     Training,
     billiard_walk,
+    idnn_search,
     learn_free_energy,
     learning,
 )
@@ -153,3 +155,24 @@ def test_counts_can_be_tuned_with_a_surrogate() -> None:
     assert not any(step.failed for step in runs[0])
     assert np.array_equal(last.points.mu, runs[1][-1].points.mu)
     assert last.train_error < 1.0  # the noise of mu is 2 phi times 1e-4: 1 meV for the composition
+
+
+def test_what_a_search_finds_is_fitted_to_all_points(points) -> None:
+    """Trials do without the points that they are compared on."""
+
+    @dataclass
+    class Trained:
+        n_points: int
+
+    class Wider:
+        def fit(self, eta, mu, **options):
+            return Trained(len(eta))
+
+    best = SimpleNamespace(idnn=Wider(), surface=Trained(36))
+    found = SimpleNamespace(best=best, committee=lambda n: SurfaceCommittee((Landau(4),)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idnn_search, "search", lambda *arguments, **options: found)
+        fit = NETWORKS.build(l1_2())
+        discovery = IDNNSearch(2, 2)(points, replace(fit, members=1), rng=np.random.default_rng(1))
+    assert discovery.improved
+    assert discovery.surface == Trained(len(points))

@@ -89,6 +89,10 @@ def test_points_on_the_boundary_are_an_option(rng):
     mixed = billiard_walk(domain, 5000, boundary=0.25, rng=rng)
     assert at_wall(mixed) == pytest.approx(0.25, abs=0.03)
     assert domain.contains(mixed).all()
+    # flights that meet no wall as well
+    all_at_wall = billiard_walk(domain, 5000, boundary=1.0, rng=rng)
+    assert at_wall(all_at_wall) == 1
+    assert domain.contains(all_at_wall).all()
 
 
 def test_walk_in_two_of_seven_variables(rng):

@@ -127,9 +127,12 @@ class IDNNSearch:
             weights=fit.weights(points),
         )
         committee = found.committee(self.members)
+        improved = found.best.idnn is not fit.idnn
+        best = replace(fit, idnn=found.best.idnn)
         return FoundIDNN(
-            found.best.idnn is not fit.idnn,
-            replace(fit, idnn=found.best.idnn),
-            found.best.surface,
+            improved,
+            best,
+            # trials have not seen the points that they are compared on
+            best(points, rng=rng) if improved else found.best.surface,
             committee if len(committee.members) > 1 else None,
         )

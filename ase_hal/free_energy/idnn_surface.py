@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ase_hal.free_energy.idnn_settings import Architecture, History
 from ase_hal.free_energy.polynomials import Polynomials
-from ase_hal.free_energy.surface import checked_points
+from ase_hal.free_energy.surface import checked_points, checked_temperatures
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.parallel import one_torch_thread
 
@@ -163,7 +163,12 @@ class IDNNSurface:
         from ase_hal.free_energy.idnn_features import torch
 
         points = checked_points(eta, self.dimension)
-        temperatures = self._temperatures(temperature_K, len(points))
+        temperatures = checked_temperatures(
+            temperature_K,
+            len(points),
+            own=self.constants.centre_K,
+            others=self.temperature_is_input,
+        )
         result = np.empty((len(points), *shape))
         with one_torch_thread(), torch.no_grad():
             for start in range(0, len(points), CHUNK):
@@ -171,16 +176,3 @@ class IDNNSurface:
                 tensors = (torch.as_tensor(x[part].copy()) for x in (points, temperatures))
                 result[part] = function(*tensors).numpy()
         return result
-
-    def _temperatures(self, temperature_K: npt.ArrayLike | None, n: int) -> Array:
-        known = self.constants.centre_K
-        if temperature_K is None:
-            if self.temperature_is_input:
-                raise ValueError("this surface was trained at several temperatures: give one")
-            temperature_K = known
-        values = np.asarray(temperature_K, dtype=float)
-        if values.shape not in ((), (n,)) or not (values > 0).all() or np.isinf(values).any():
-            raise ValueError(f"one positive temperature or {n} are needed, got {temperature_K!r}")
-        if not self.temperature_is_input and (np.abs(values - known) > 1e-6).any():
-            raise ValueError(f"this surface was trained at {known} K only, got {temperature_K!r}")
-        return np.array(np.broadcast_to(values, n))

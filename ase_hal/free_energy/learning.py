@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -194,6 +195,8 @@ def learn_free_energy(
         check_temperatures(known, failed)
         points = Points.of(known, order_parameters.dimension)
         surface, committee = fits(points, model.round)
+        if model.round == 0 and committee is None and search is None:
+            _warn_of_no_committee(strategy)
         last = Round(
             model.round,
             tuple(proposals),
@@ -262,6 +265,16 @@ def _weights(strategy: Strategy, before: Surface | None, last: Round) -> Mapping
     if strategy.reweighting is None or before is None:
         return {}
     return strategy.reweighting.weights(errors_by_criterion(before, last.points), last.train)
+
+
+def _warn_of_no_committee(strategy: Strategy) -> None:
+    idle = [c.name for c in strategy.criteria if c.requires == "committee"]
+    if idle:
+        warnings.warn(
+            f"the fit makes no committee, so that {', '.join(idle)} proposes nothing: fit several "
+            f"members, or give a search",
+            stacklevel=3,
+        )
 
 
 def _fruitless(

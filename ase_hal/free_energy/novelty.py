@@ -28,7 +28,7 @@ class Novelty:
         ``"mean"``: up to the mean score of the round (r_1); ``"max"``: up to the largest, which
         leaves more points out (r_2).
     neighbours : int
-        k, known points whose distance counts. Distances are those after symmetry reduction.
+        k, known points whose distance counts: that of the nearest of all their symmetric images.
     closest : float
         A point nearer than this to a known one has the score zero.
     cap : float
@@ -57,9 +57,8 @@ class Novelty:
         self, eta: Array, known: Array, surface: Surface, order_parameters: OrderParameters
     ) -> Array:
         """Scores (n,) of points (n, d), eV per site, beside known ones (m, d), m > 0."""
-        tree = cKDTree(order_parameters.reduce(known))
         k = min(self.neighbours, len(known))
-        distances, _ = tree.query(order_parameters.reduce(eta), k=np.arange(1, k + 1))
+        distances = _orbit_distances(eta, known, order_parameters.group, k)
         curvature = np.abs(hessian_eigenvalues(surface, eta)).max(axis=1)
         curvature = np.minimum(curvature, np.quantile(curvature, self.cap))
         scores = distances.mean(axis=1) * curvature
@@ -77,3 +76,19 @@ class Novelty:
             if scores[i] > 0 and (scores[i] > last or scores[i] > threshold):
                 kept[i], last = True, scores[i]
         return kept
+
+
+def _orbit_distances(eta: Array, known: Array, group: Array, k: int) -> Array:
+    """Distances (n, k) of points (n, d) from the nearest known ones (m, d) and their images.
+
+    Those of representatives in one fundamental domain would not do: images of neighbours may
+    lie at different ends of it.
+    """
+    tree = cKDTree(known)
+    result = np.empty((len(eta), k))
+    for row, point in enumerate(eta):
+        distances, which = tree.query(group @ point, k=np.arange(1, k + 1))
+        order = np.argsort(distances, axis=None)
+        _, first = np.unique(which.ravel()[order], return_index=True)
+        result[row] = distances.ravel()[order[np.sort(first)[:k]]]
+    return result

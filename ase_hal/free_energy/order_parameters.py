@@ -73,11 +73,22 @@ class OrderParameters:
             A cell of the ordering, which is a supercell of the lattice, with its atoms on sites.
         occupied : str, optional
             The element whose sites count as occupied, if not every atom of `ordering` does.
+
+        Raises
+        ------
+        ValueError
+            If the atoms are not on sites of the lattice, or the ordering breaks none of its
+            symmetry.
         """
         found = find_variants(lattice, ordering, occupied)
         basis, n_trivial = adapted_basis(
             found.occupations, found.permutations, found.n_translations
         )
+        if n_trivial == len(basis):
+            raise ValueError(
+                "this ordering has the symmetry of the lattice: occupations of sites that are not "
+                "equivalent tell it from disorder, and there is no order parameter to sample"
+            )
         matrix = basis / np.sqrt(basis.shape[1])
         return cls(
             found.supercell,

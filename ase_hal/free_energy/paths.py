@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.symmetry import Array
 
 CHUNK = 20_000  # points that a surface is asked about at once
-_POLISHING = 8  # Newton steps
+_POLISHING = 60  # Newton steps, at most
 _LONGEST = 0.02  # change of an order parameter in a step, at most
+_NEAREST = 0.9  # of the way to a wall, at most in a step
+_SETTLED = 1e-12  # eV per site: what is lower by less is rounding
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class PathGrid:
         centre = order_parameters.wells[0, 0]
         count = int(np.floor(self.half_width / self.composition_step + 1e-9))
         found = centre + self.composition_step * np.arange(-count, count + 1)
-        return found[(found > low - 1e-9) & (found < high + 1e-9)]
+        found = found[(found > low - 1e-9) & (found < high + 1e-9)]
+        ends = [end for end in (low, high) if abs(end - centre) <= self.half_width]
+        missing = [end for end in ends if np.abs(found - end).min() > 1e-9]
+        return np.sort(np.concatenate([found, missing]))
 
     def orders(self, order_parameters: OrderParameters) -> Array:
         """Points (m, d) with the trivial order parameters of the ordering, without equivalents."""
@@ -98,7 +104,9 @@ def lowest_path(
 ) -> Path:
     """Find the lowest free energy at each composition among the points of a grid.
 
-    `polished` moves what is found between the points of the grid.
+    `polished` moves what is found between the points of the grid. Trivial order parameters
+    beside the composition (of sites that no symmetry makes equivalent) have no grid: they are
+    those of the lowest disordered state.
 
     Parameters
     ----------
@@ -107,10 +115,11 @@ def lowest_path(
     grid : PathGrid, optional
     """
     grid = grid or PathGrid()
+    trivial = order_parameters.n_trivial
     orders = grid.orders(order_parameters)
     compositions = grid.compositions(order_parameters)
     points = np.repeat(orders[None], len(compositions), axis=0)
-    points[:, :, 0] = compositions[:, None]
+    points[:, :, :trivial] = _disordered(surface, order_parameters, compositions)[:, None, :trivial]
     inside = order_parameters.domain.contains(points)
     energies = np.full(inside.shape, np.inf)
     energies[inside] = in_chunks(surface, points[inside])
@@ -122,30 +131,61 @@ def lowest_path(
 def polished(path: Path, surface: Surface, order_parameters: OrderParameters) -> Path:
     """Move the states of a path from the points of its grid to the minima near them.
 
-    Newton steps in those non-trivial order parameters that differ from zero; a step that leads
-    out of the domain or upwards is halved.
+    Newton steps in those order parameters beside the composition that are trivial or differ from
+    zero; a step that leads out of the domain or upwards is halved.
     """
     eta, energy = path.eta.copy(), path.free_energy.copy()
     moving = np.abs(eta) > 1e-9
-    moving[:, : order_parameters.n_trivial] = False
-    both = moving[:, :, None] & moving[:, None]
+    moving[:, : order_parameters.n_trivial] = True
+    moving[:, 0] = False
+    rows = np.flatnonzero(moving.any(axis=1))
     for _ in range(_POLISHING):
-        slope = np.where(moving, surface.chemical_potentials(eta), 0.0)
-        hessian = np.where(both, surface.hessian(eta), 0.0)
-        curvature, axes = np.linalg.eigh(hessian)
-        downhill = np.einsum("cij,ci->cj", axes, slope) / np.maximum(np.abs(curvature), 1e-4)
-        step = np.where(moving, -np.einsum("cij,cj->ci", axes, downhill), 0.0)
-        step *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step).max(axis=1), 1e-12))[:, None]
+        if not len(rows):
+            break
+        step = _newton(surface, eta[rows], moving[rows])
+        step *= order_parameters.domain.reach(eta[rows], step / _NEAREST)
+        left = np.arange(len(rows))  # those that have not found anything lower yet
         for _ in range(4):
-            trial = eta + step
+            trial = eta[rows[left]] + step[left]
             inside = order_parameters.domain.contains(trial)
-            lower = np.full(len(eta), np.inf)
+            lower = np.full(len(left), np.inf)
             if inside.any():
                 lower[inside] = surface.free_energy(trial[inside])
-            better = lower < energy
-            eta[better], energy[better] = trial[better], lower[better]
-            step = np.where(better[:, None], 0.0, step / 2)
+            better = lower < energy[rows[left]] - _SETTLED
+            eta[rows[left[better]]], energy[rows[left[better]]] = trial[better], lower[better]
+            left = left[~better]
+            step /= 2
+        rows = np.delete(rows, left)
     return Path(eta, energy)
+
+
+def _newton(surface: Surface, eta: Array, moving: npt.NDArray[np.bool_]) -> Array:
+    """Steps (n, d) towards the minima near points (n, d), in those variables that may move."""
+    slope = np.where(moving, surface.chemical_potentials(eta), 0.0)
+    hessian = np.where(moving[:, :, None] & moving[:, None], surface.hessian(eta), 0.0)
+    curvature, axes = np.linalg.eigh(hessian)
+    downhill = np.einsum("cij,ci->cj", axes, slope) / np.maximum(np.abs(curvature), 1e-4)
+    step = np.where(moving, -np.einsum("cij,cj->ci", axes, downhill), 0.0)
+    longest = np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12)
+    return np.asarray(step * np.minimum(1.0, _LONGEST / longest))
+
+
+def _disordered(surface: Surface, order_parameters: OrderParameters, compositions: Array) -> Array:
+    """The states (c, d) without order of lowest free energy at compositions (c,).
+
+    They are looked for from the lines between that of the ordering and the empty and the full
+    lattice, which are inside the domain.
+    """
+    full = order_parameters.matrix.sum(axis=1)
+    at = np.array([0.0, order_parameters.wells[0, 0], full[0]])
+    known = np.array([np.zeros_like(full), order_parameters.wells[0], full])
+    known[:, order_parameters.n_trivial :] = 0.0
+    at, first = np.unique(at, return_index=True)
+    eta = np.column_stack([np.interp(compositions, at, values) for values in known[first].T])
+    eta[:, 0] = compositions
+    if order_parameters.n_trivial == 1:
+        return eta
+    return polished(Path(eta, in_chunks(surface, eta)), surface, order_parameters).eta
 
 
 def in_chunks(surface: Surface, eta: Array) -> Array:

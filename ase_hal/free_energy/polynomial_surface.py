@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from ase_hal.free_energy.ideal_mixing import IdealMixing
 from ase_hal.free_energy.polynomials import Polynomials
-from ase_hal.free_energy.surface import checked_points
+from ase_hal.free_energy.surface import checked_points, checked_temperatures
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.journal import write_atomically
 
@@ -89,42 +90,49 @@ class PolynomialSurface:
         """Number of order parameters d."""
         return self.basis.dimension
 
-    def free_energy(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
-        """Values g (n,) at points (n, d), eV per site."""
-        points, temperature, c = self._asked(eta, temperature_K)
+    def free_energy(self, eta: npt.ArrayLike, temperature_K: npt.ArrayLike | None = None) -> Array:
+        """Values g (n,) at points (n, d) and one temperature or (n,), eV per site."""
+        points, temperature = self._asked(eta, temperature_K)
         x, y = self.basis.split(points)
-        g = ((self.basis.trivial(x) @ c) * self.basis.invariants(y)).sum(axis=1)
+        u, h = self.basis.trivial(x), self.basis.invariants(y)
+        g = self._combined(lambda c: ((u @ c) * h).sum(axis=1), temperature)
         return g if self.mixing is None else g + self.mixing.free_energy(points, temperature)
 
-    def chemical_potentials(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
+    def chemical_potentials(
+        self, eta: npt.ArrayLike, temperature_K: npt.ArrayLike | None = None
+    ) -> Array:
         """First derivatives (n, d), eV per site."""
-        points, temperature, c = self._asked(eta, temperature_K)
+        points, temperature = self._asked(eta, temperature_K)
         x, y = self.basis.split(points)
-        of_x = self.basis.invariants(y) @ c.T  # (n, P): coefficients of the u at given y
-        of_y = self.basis.trivial(x) @ c
-        mu = np.concatenate(
-            [
-                np.einsum("npi,np->ni", self.basis.trivial.gradient(x), of_x),
-                np.einsum("nji,nj->ni", self.basis.invariants.gradient(y), of_y),
-            ],
-            axis=1,
-        )
+        u, h = self.basis.trivial(x), self.basis.invariants(y)
+        du, dh = self.basis.trivial.gradient(x), self.basis.invariants.gradient(y)
+
+        def gradient(c: Array) -> Array:
+            of_x = np.einsum("npi,np->ni", du, h @ c.T)
+            return np.concatenate([of_x, np.einsum("nji,nj->ni", dh, u @ c)], axis=1)
+
+        mu = self._combined(gradient, temperature)
         if self.mixing is not None:
             mu += self.mixing.chemical_potentials(points, temperature)
         return mu
 
-    def hessian(self, eta: npt.ArrayLike, temperature_K: float | None = None) -> Array:
+    def hessian(self, eta: npt.ArrayLike, temperature_K: npt.ArrayLike | None = None) -> Array:
         """Second derivatives (n, d, d), eV per site."""
-        points, temperature, c = self._asked(eta, temperature_K)
+        points, temperature = self._asked(eta, temperature_K)
         x, y = self.basis.split(points)
-        k = x.shape[1]
         h, u = self.basis.invariants, self.basis.trivial
-        result = np.empty((len(points), self.dimension, self.dimension))
-        result[:, :k, :k] = _second(u, x, h(y) @ c.T)
-        result[:, k:, k:] = _second(h, y, u(x) @ c)
-        mixed = np.einsum("npi,pj,njk->nik", u.gradient(x), c, h.gradient(y), optimize=True)
-        result[:, :k, k:] = mixed
-        result[:, k:, :k] = mixed.swapaxes(1, 2)
+
+        def second(c: Array) -> Array:
+            k = x.shape[1]
+            of_c = np.empty((len(points), self.dimension, self.dimension))
+            of_c[:, :k, :k] = _second(u, x, h(y) @ c.T)
+            of_c[:, k:, k:] = _second(h, y, u(x) @ c)
+            mixed = np.einsum("npi,pj,njk->nik", u.gradient(x), c, h.gradient(y), optimize=True)
+            of_c[:, :k, k:] = mixed
+            of_c[:, k:, :k] = mixed.swapaxes(1, 2)
+            return of_c
+
+        result = self._combined(second, temperature)
         if self.mixing is not None:
             result += self.mixing.hessian(points, temperature)
         return result
@@ -165,17 +173,26 @@ class PolynomialSurface:
         members = tuple(cls(basis, c, *known, mixing) for c in others)
         return cls(basis, own, *known, mixing, members)
 
-    def _asked(self, eta: npt.ArrayLike, temperature_K: float | None) -> tuple[Array, Array, Array]:
-        """Points (n, d), their temperatures (n,), and coefficients (P, J)."""
+    def _asked(
+        self, eta: npt.ArrayLike, temperature_K: npt.ArrayLike | None
+    ) -> tuple[Array, Array]:
+        """Points (n, d) and their temperatures (n,)."""
         points = checked_points(eta, self.dimension)
-        temperature = self.temperature_K if temperature_K is None else temperature_K
-        if not self.depends_on_temperature and abs(temperature - self.temperature_K) > 1e-6:
-            raise ValueError(
-                f"this surface is one at {self.temperature_K:g} K, asked at {temperature:g} K"
-            )
+        temperatures = checked_temperatures(
+            temperature_K,
+            len(points),
+            own=self.temperature_K,
+            others=self.depends_on_temperature,
+        )
+        return points, temperatures
+
+    def _combined(self, linear: Callable[[Array], Array], temperature: Array) -> Array:
+        """What a function that is linear in the coefficients is at temperatures (n,)."""
+        own = linear(self.coefficients[0])
+        if not self.depends_on_temperature:
+            return own
         t = temperature / self.temperature_K - 1
-        c = self.coefficients[0] + t * self.coefficients[1]
-        return points, np.full(len(points), temperature), c
+        return own + t.reshape(-1, *[1] * (own.ndim - 1)) * linear(self.coefficients[1])
 
 
 def _second(functions: Polynomials, points: Array, weights: Array) -> Array:

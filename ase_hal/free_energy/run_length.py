@@ -43,6 +43,12 @@ class RunLength:
 
         The part of the run before equilibrium is found from its whole length each time, and
         left out of the averages.
+
+        Raises
+        ------
+        RuntimeError
+            If an order parameter under a bias never moves: its mean has no error then, and its
+            chemical potential is whatever the bias says.
         """
         pieces: list[Array] = []
         accepted, done, target = 0.0, 0, self.min_sweeps
@@ -55,12 +61,20 @@ class RunLength:
             start = equilibration(series)
             average = block_average(series[start:])
             settled = start < 0.45 * done and average.reliable
-            converged = settled and bool((average.error[:-1] <= self.precision).all())
+            frozen = (np.ptp(series[start:, :-1], axis=0) == 0) & (ensemble.phi > 0)
+            precise = bool((average.error[:-1] <= self.precision).all())
+            converged = settled and precise and not frozen.any()
             if converged or done == self.max_sweeps:
                 break
             # as long as errors that fall with the square root of the length need, within reason
             missing = (average.error[:-1].max() / self.precision) ** 2 if settled else 2.0
             target = min(int(done * np.clip(1.1 * missing, 1.3, 3.0)), self.max_sweeps)
+        if frozen.any():
+            raise RuntimeError(
+                f"order parameters {np.flatnonzero(frozen).tolist()} do not move in {done} sweeps "
+                f"at {ensemble.temperature_K:g} K, so that no force on them is known: a larger "
+                f"cell, another start or a higher temperature may help"
+            )
         mean, error = average.mean, average.error
         ordered = np.linalg.norm(series[start:, n_trivial:-1], axis=1)
         return Sample(

@@ -68,3 +68,35 @@ def checked_points(eta: npt.ArrayLike, dimension: int) -> Array:
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise ValueError(f"order parameters are finite, got {points[row]} in row {row}")
     return points
+
+
+def checked_temperatures(
+    temperature_K: npt.ArrayLike | None, n: int, *, own: float, others: bool
+) -> Array:
+    """Return the temperatures (n,) at which a surface is asked.
+
+    Parameters
+    ----------
+    temperature_K : float, (n,) array or None
+    n : int
+        Points that it is asked about.
+    own : float
+        The temperature of the surface.
+    others : bool
+        Whether it can be asked at others, and has to be told which.
+
+    Raises
+    ------
+    ValueError
+        If the surface has nothing to say at these temperatures.
+    """
+    if temperature_K is None:
+        if others:
+            raise ValueError("this surface depends on temperature: say which one is asked for")
+        temperature_K = own
+    values = np.asarray(temperature_K, dtype=float)
+    if values.shape not in ((), (n,)) or not (values > 0).all() or np.isinf(values).any():
+        raise ValueError(f"one positive temperature or {n} are needed, got {temperature_K!r}")
+    if not others and (np.abs(values - own) > 1e-6).any():
+        raise ValueError(f"this surface is one at {own:g} K only, got {temperature_K!r}")
+    return np.array(np.broadcast_to(values, n))

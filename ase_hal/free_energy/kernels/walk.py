@@ -18,7 +18,8 @@ def walk(
 
     Inside is where abs(normals (m, d) @ x - middle (m,)) <= half (m,); products (m, m) are those
     of the normals. A fraction `boundary` of the points is the last place at a wall instead of
-    the end of the flight. The space to work in is work (3 m + 3 d,).
+    the end of the flight, or the first one beyond that where no wall was met. The space to work
+    in is work (3 m + 3 d,).
 
     Returns how many flights were discarded.
     """
@@ -63,6 +64,13 @@ def walk(
             for i in range(m):
                 heights[i] += time * rates[i]
                 rates[i] -= factor * products[hit, i]
+        if reflections == 0:
+            nearest = times[0]
+            for i in range(1, m):
+                nearest = min(nearest, times[i])
+            beyond = nearest - left
+            for k in range(d):
+                wall[k] = place[k] + beyond * direction[k]
         if reflections <= max_reflections:
             for k in range(d):
                 x[k] = place[k]
