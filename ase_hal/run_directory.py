@@ -34,7 +34,8 @@ def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
             _remove(settings, name)
         if differing := sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
             raise ValueError(
-                f"{directory} holds a run of another file: {', '.join(differing)} differ. "
+                f"{directory} holds a run of another file: {', '.join(differing)} "
+                f"{'differs' if len(differing) == 1 else 'differ'}. "
                 "Give the new run a directory of its own."
             )
     write_atomically(mine, text.encode())

@@ -25,7 +25,7 @@ from scipy.integrate import cumulative_trapezoid
 from ase_hal.free_energy import OrderParameters, RunLength, UmbrellaMC, lco
 from ase_hal.free_energy.criteria.known_regions import disordered
 from ase_hal.free_energy_run.record import LearningRun
-from ase_hal.free_energy_run.report.landscapes import above_disorder, plane
+from ase_hal.free_energy_run.report.landscapes import plane
 from ase_hal.journal import Log
 
 T = 300.0
@@ -83,7 +83,7 @@ def surfaces(
     for panel, (name, run) in zip(grid.flat, runs.items(), strict=False):
         assert run.surface is not None
         x, y, energies = plane(run.surface, run.order_parameters, axes, T)
-        meV = above_disorder(1000 * energies, y, axes)
+        meV = 1000 * energies
         filled = panel.contourf(x, y, meV, LEVELS, cmap="viridis", extend="both")
         panel.contour(x, y, meV, [0.0], colors="white", linewidths=0.8)
         panel.set_xlim(window)

@@ -59,6 +59,23 @@ def write_structures(folder: Path) -> None:
     ase.io.write(folder / "ordering.xyz", ordering)
 
 
+def one_order_parameter(folder: Path) -> dict[str, Any]:
+    """The document of a run on B2, and its structures in the folder."""
+    document = copy.deepcopy(TINY)
+    ase.io.write(folder / "crystal.xyz", bulk("Cu", "bcc", a=A))
+    ase.io.write(folder / "ordering.xyz", bulk("CuAu", "cesiumchloride", a=A))
+    document["hamiltonian"] = {"import": "free_energy_runs:neighbours"}
+    document["system"]["occupied"] = "Au"
+    document["monte_carlo"]["repeat"] = [3, 3, 3]
+    return document
+
+
+def neighbours(lattice: Lattice, strength: float = 0.05) -> Hamiltonian:
+    """Neighbours on bcc repel each other, and half filling is the middle."""
+    point, pair = find_orbits(lattice, [3.3])
+    return Hamiltonian.from_orbits(lattice, [(point, -4 * strength), (pair, strength)])
+
+
 def alloy(lattice: Lattice, strength: float = 0.05) -> Hamiltonian:
     """Neighbours repel each other."""
     chosen = [orbit for orbit in find_orbits(lattice, [2.7]) if orbit.order == 2]

@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 import ase_hal.free_energy_run.run as run_module
+from ase_hal import free_energy
+from ase_hal.free_energy import PolynomialSurface
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
+from ase_hal.free_energy_run.surface_files import write_surface
 
 ROOT = Path(__file__).parent.parent
 QUICK = ROOT / "examples" / "lco" / "quick.yaml"
@@ -33,10 +36,19 @@ def execute(*arguments, folder):
 
 
 def test_every_run_file_is_valid():
+    brass = FreeEnergyRunFile.read(ROOT / "examples" / "b2" / "run.yaml")
+    assert "2 order parameters, 2 variants, Monte Carlo of 1024 sites" in brass.summary()
     for path in (ROOT / "examples" / "lco").glob("*.yaml"):
         if "idnn, degree" in path.read_text() and find_spec("torch") is None:
             continue
         assert "12 variants" in FreeEnergyRunFile.read(path).summary()
+
+
+def test_structures_of_brass_are_those_that_the_example_writes(tmp_path):
+    brass = ROOT / "examples" / "b2"
+    execute(brass / "brass.py", folder=tmp_path)
+    for name in ("crystal.xyz", "ordering.xyz"):
+        assert (tmp_path / name).read_text() == (brass / name).read_text()
 
 
 def test_every_key_of_the_documentation_exists():
@@ -69,12 +81,23 @@ def test_quick(tmp_path):
 @pytest.mark.slow
 def test_the_script_of_the_documentation(tmp_path):
     text = (ROOT / "docs" / "free_energies.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    block, reading = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     script = tmp_path / "script.py"
     short = block.replace("2e-3, max_sweeps=3000", "0.05, max_sweeps=500")
     script.write_text(short.replace("count=40", "count=5").replace("rounds=3", "rounds=2"))
     assert execute(script, folder=tmp_path).startswith("0 ")
     assert (tmp_path / "surface.npz").exists()
+    surface = PolynomialSurface.read(tmp_path / "surface.npz")
+    (tmp_path / "brass").mkdir()
+    write_surface(surface, tmp_path / "brass" / "surface")
+    script.write_text(reading + "print(surface.dimension)")
+    assert execute(script, folder=tmp_path) == "7\n"
+
+
+def test_every_name_is_documented_outside_of_the_code():
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.py")]
+    words = set(re.findall(r"\w+", " ".join(path.read_text() for path in files)))
+    assert set(free_energy.__all__) <= words, set(free_energy.__all__) - words
 
 
 @pytest.mark.slow

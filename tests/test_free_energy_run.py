@@ -13,19 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from free_energy_cases import l1_2
-from free_energy_runs import changed, written
+from free_energy_runs import changed, one_order_parameter, written
 from rich.console import Console
 from typer.testing import CliRunner
 
 import ase_hal.free_energy_run.run as run_module
 from ase_hal.cli import app
 from ase_hal.free_energy import Point, PolynomialSurface, Proposal, SurfaceCommittee, UmbrellaMC
+from ase_hal.free_energy.paths import Path as LowestPath
+from ase_hal.free_energy.phase_diagram import Isotherm
 from ase_hal.free_energy.points import FailedPoint
 from ase_hal.free_energy_run.display import RunDisplay
 from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.report import write_report
+from ase_hal.free_energy_run.report.phases import Line
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.store import PointStore
 from ase_hal.free_energy_run.surface_files import read_surface, write_surface
@@ -90,6 +94,34 @@ def test_report_has_the_figures_of_the_paper(finished: Path) -> None:
     assert page.count("<img ") == len(pictures)
     assert "Finished: the last round asked for is done." in page
     assert "nan" not in page.split("base64")[0].lower()
+
+
+@pytest.mark.slow
+def test_one_order_parameter_is_enough(tmp_path: Path) -> None:
+    """B2: from structures and a Hamiltonian to the report, with a landscape and a phase diagram."""
+    file = tmp_path / "b2.yaml"
+    file.write_text(yaml.safe_dump(one_order_parameter(tmp_path)))
+    directory = run_module.run(file, tmp_path / "b2")
+    page = (directory / "report" / "index.html").read_text()
+    pictures = {path.stem for path in (directory / "report").glob("*.png")}
+    assert pictures == {"composition_order", "criteria", "curve", "errors", "path", "phases"}
+    assert "Free energy over two order parameters" not in page
+
+
+def test_what_is_far_from_all_points_is_called_a_guess() -> None:
+    """A tangent counts as known where there are points at both of its ends."""
+    eta = np.array([[x, 0.0] for x in np.linspace(0, 1, 11)])
+    isotherm = Isotherm(300.0, LowestPath(eta, np.zeros(11)), ((0, 3), (5, 8)))
+    known = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0], dtype=bool)
+    line = Line(isotherm, known, np.arange(11) > 7)
+    assert [(kind, round(a, 1), round(b, 1)) for kind, a, b in line.pieces()] == [
+        ("no point near", 0.0, 0.3),
+        ("disordered", 0.3, 0.5),
+        ("two phases", 0.5, 0.8),
+        ("ordered", 0.8, 0.9),
+        ("no point near", 0.9, 1.0),
+    ]
+    assert line.pairs() == "0.000 – 0.300 (no point near), 0.500 – 0.800"
 
 
 def test_report_of_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:

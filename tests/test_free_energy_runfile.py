@@ -15,7 +15,11 @@ _POINTS = [[0.25, 0, 0, 0], [0.1, 0.4, 0, 0]]
 WRONG = [
     (("seed",), None, "seed: is missing"),
     (("sead",), 3, "sead: unknown key, did you mean 'seed'?"),
-    (("system", "sublattice"), "Ag", "system.sublattice: no atom of Cu is on sublattice Ag"),
+    (
+        ("system", "sublattice"),
+        "Ag",
+        "system.sublattice: there is no Ag in the crystal, which is Cu",
+    ),
     (("system", "crystal"), "gone.xyz", "system.crystal: there is no file"),
     (("system", "ordering"), "crystal.xyz", "system.ordering: an ordering has occupied and empty"),
     (("system", "occupied"), None, "system.ordering: an ordering has occupied and empty sites"),
@@ -78,6 +82,14 @@ def test_wrong_files_end_in_one_clear_line(path, value, says, tmp_path: Path) ->
         FreeEnergyRunFile.read(written(tmp_path, changed(*path, to=value)))
     assert len(caught.value.problems) == 1, caught.value
     assert says in str(caught.value)
+
+
+def test_a_file_for_the_other_command_is_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("elements: [Al]\nseeds: {}\n")
+    with pytest.raises(RunFileError, match="is a file for 'ase-hal run'") as caught:
+        FreeEnergyRunFile.read(file)
+    assert len(caught.value.problems) == 1
 
 
 def test_a_committee_of_the_test_set_needs_members(tmp_path: Path) -> None:

@@ -634,6 +634,7 @@ def test_element_of_a_structure_file_that_the_run_does_not_know(tmp_path):
         ("\tseed: 1\n", "run.yaml, line 1, column 1: found character '\\t'"),
         ("hello\n", "run.yaml has to hold keys such as 'elements:', got 'hello'"),
         ("", "run.yaml has to hold keys such as 'elements:', got None"),
+        ("monte_carlo: {}", "run.yaml is a file for 'ase-hal free-energy run': it has the key "),
     ],
 )
 def test_what_is_no_yaml(tmp_path, text, line):

@@ -22,8 +22,9 @@ class Orbit:
     Attributes
     ----------
     clusters : tuple of Cluster
-        Each a tuple of sites (lattice vector, number of the site in its cell), of which the
-        lattice translations are meant as well.
+        Each a tuple of sites, and each site three components of a lattice vector and the number
+        of the site in its cell, as ``((0, 0, 0, 0), (1, 0, 0, 0))``. Lattice translations are
+        meant as well.
     diameter : float
         Largest distance between two sites of a cluster, Å.
     """
@@ -51,6 +52,12 @@ def find_orbits(lattice: Lattice, cutoffs: Sequence[float]) -> list[Orbit]:
     list of Orbit
         By the number of sites, then by size.
     """
+    lengths = np.asarray(cutoffs, dtype=float)
+    if lengths.ndim != 1 or not (lengths > 0).all() or np.isinf(lengths).any():
+        raise ValueError(
+            f"cutoffs are positive distances of pairs, triplets, and so on, as [5.0, 3.0]; got "
+            f"{cutoffs!r}"
+        )
     growing: list[Cluster] = [((0, 0, 0, b),) for b in range(lattice.n_basis)]
     orbits = _sort_into_orbits(lattice, growing)
     for cutoff in cutoffs:

@@ -42,6 +42,11 @@ class Hamiltonian:
         for cluster, energy in self.interactions.items():
             if not np.isfinite(energy):
                 raise ValueError(f"the interaction of cluster {cluster} is {energy}")
+            if any(np.shape(site) != (4,) for site in cluster):
+                raise ValueError(
+                    f"a site is three components of a lattice vector and its number in the cell, "
+                    f"as (1, 0, 0, 0); got the cluster {cluster}"
+                )
             if any(not 0 <= site[3] < self.lattice.n_basis for site in cluster):
                 raise ValueError(f"cluster {cluster} has a site that the lattice has not")
             if len(set(cluster)) < len(cluster):

@@ -69,7 +69,9 @@ class Lattice:
         else:
             chosen[np.asarray(sites, dtype=int)] = True
         if not chosen.any():
-            raise ValueError(f"no atom of {atoms.get_chemical_formula()} is on sublattice {sites}")
+            raise ValueError(
+                f"there is no {sites} in the crystal, which is {atoms.get_chemical_formula()}"
+            )
         fractional = atoms.get_scaled_positions(wrap=False)
         others = atoms.numbers[~chosen].astype(np.int64)
         return cls(np.array(atoms.cell), fractional[chosen], fractional[~chosen], others, tolerance)
@@ -268,6 +270,7 @@ def from_cell(lattice: Lattice, atoms: Atoms) -> Supercell:
     if off > 10 * lattice.tolerance:
         raise ValueError(
             f"the cell of the structure is no supercell of the lattice: in its units it is "
-            f"{np.round(matrix, 4).tolist()}"
+            f"{np.round(matrix, 4).tolist()}; both need the same orientation, which CIF files "
+            f"do not keep"
         )
     return Supercell(lattice, np.rint(matrix).astype(np.int64))

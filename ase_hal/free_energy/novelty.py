@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.surface import Surface, hessian_eigenvalues
@@ -58,7 +57,7 @@ class Novelty:
     ) -> Array:
         """Scores (n,) of points (n, d), eV per site, beside known ones (m, d), m > 0."""
         k = min(self.neighbours, len(known))
-        distances = _orbit_distances(eta, known, order_parameters.group, k)
+        distances = order_parameters.distances(eta, known, k)
         curvature = np.abs(hessian_eigenvalues(surface, eta)).max(axis=1)
         curvature = np.minimum(curvature, np.quantile(curvature, self.cap))
         scores = distances.mean(axis=1) * curvature
@@ -76,19 +75,3 @@ class Novelty:
             if scores[i] > 0 and (scores[i] > last or scores[i] > threshold):
                 kept[i], last = True, scores[i]
         return kept
-
-
-def _orbit_distances(eta: Array, known: Array, group: Array, k: int) -> Array:
-    """Distances (n, k) of points (n, d) from the nearest known ones (m, d) and their images.
-
-    Those of representatives in one fundamental domain would not do: images of neighbours may
-    lie at different ends of it.
-    """
-    tree = cKDTree(known)
-    result = np.empty((len(eta), k))
-    for row, point in enumerate(eta):
-        distances, which = tree.query(group @ point, k=np.arange(1, k + 1))
-        order = np.argsort(distances, axis=None)
-        _, first = np.unique(which.ravel()[order], return_index=True)
-        result[row] = distances.ravel()[order[np.sort(first)[:k]]]
-    return result

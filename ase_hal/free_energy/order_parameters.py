@@ -23,6 +23,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from scipy.spatial import cKDTree
 
 from ase_hal.free_energy.domain import Domain
 from ase_hal.free_energy.invariants import find_generators, find_invariants, molien_series
@@ -174,6 +175,25 @@ class OrderParameters:
         scores = flat @ (_direction(self.dimension) @ self.group).T
         best = scores.argmax(axis=1)
         return np.einsum("nij,nj->ni", self.group[best], flat).reshape(points.shape)
+
+    def distances(self, eta: npt.ArrayLike, known: npt.ArrayLike, k: int = 1) -> Array:
+        """Distances (n, k) of points (n, d) from the k nearest of known ones (m, d), k <= m.
+
+        That of a known point is that of the nearest of its symmetric images. Distances of
+        representatives in one fundamental domain (`reduce`) would not do: images of neighbours
+        may lie at different ends of it.
+        """
+        tree = cKDTree(self.checked(known))
+        points = self.checked(eta)
+        if not 0 < k <= tree.n:
+            raise ValueError(f"the distances from {k} of {tree.n} known points are asked for")
+        result = np.empty((len(points), k))
+        for row, point in enumerate(points):
+            found, which = tree.query(self.group @ point, k=np.arange(1, k + 1))
+            order = np.argsort(found, axis=None)
+            _, first = np.unique(which.ravel()[order], return_index=True)
+            result[row] = found.ravel()[order[np.sort(first)[:k]]]
+        return result
 
     def images(self, eta: npt.ArrayLike, *, rng: np.random.Generator) -> Array:
         """Replace points (..., d) by random ones of their symmetric images."""

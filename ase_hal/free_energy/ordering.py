@@ -48,8 +48,8 @@ def find_variants(lattice: Lattice, ordering: Atoms, occupied: str | None = None
     pattern = own.occupations(ordering, occupied)
     if not 0 < pattern.sum() < own.n_sites:
         raise ValueError(
-            f"an ordering has occupied and empty sites; here {pattern.sum()} of {own.n_sites} "
-            f"are occupied"
+            f"an ordering has occupied and empty sites; here {pattern.sum()} of {own.n_sites} are "
+            f"occupied" + ("" if occupied else " (say which element is, unless all atoms are)")
         )
     # A cube of primitive cells is a supercell for each image of the ordering.
     edge = _exponent(own)

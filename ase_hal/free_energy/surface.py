@@ -15,7 +15,9 @@ from ase_hal.free_energy.symmetry import Array
 class Surface(Protocol):
     """A free energy g of d order parameters, with its first and second derivatives.
 
-    Energies are per site, as those of `UmbrellaMC`. A surface that was made at one temperature
+    Energies are per site, as those of `UmbrellaMC`. Outside of the domain of the order parameters
+    (``OrderParameters.domain.contains``) and far from the points it was fitted to a surface says
+    something, too, which means nothing. A surface that was made at one temperature
     answers at this one if none is asked for, and refuses others; one that depends on temperature
     needs to be told.
     """

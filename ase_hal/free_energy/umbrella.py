@@ -20,6 +20,7 @@ from ase_hal.free_energy.sample import Sample
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy.walker import Arena, Walker
 from ase_hal.free_energy.window import Windows
+from ase_hal.randomness import check_generator
 
 
 class UmbrellaMC:
@@ -69,6 +70,7 @@ class UmbrellaMC:
         phi: npt.ArrayLike = (5.0, 0.05),
         run_length: RunLength | None = None,
     ) -> None:
+        check_generator(rng)
         hamiltonian.check_symmetry(order_parameters.supercell.lattice)
         self.order_parameters = order_parameters
         self.supercell: Supercell = order_parameters.supercell.repeated(repeat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -42,6 +43,16 @@ _WHY = {
     "converged": "the error did not fall any more",
     "nothing new": "no new point was proposed",
     "failures": "every point of the last round failed",
+}
+# What begins with an event, in a line of its own where there is no terminal.
+_STAGE: dict[str, Callable[[Event], str]] = {
+    "curve": lambda event: "Monte Carlo along the composition",
+    "proposed": lambda event: (
+        f"Monte Carlo at {plural(event['n_proposed'], 'point')} of "
+        + ("the test set" if event["of_test"] else f"round {event['round']}")
+    ),
+    "fitting": lambda event: f"fitting {plural(event['n_points'], 'point')}",
+    "end": lambda event: "writing the report",
 }
 _FILES = {
     "report/index.html": "figures and tables about the run; open it in a browser",
@@ -128,9 +139,9 @@ class _Live:
         self._progress = Progress()
         self._bar = Bar(
             BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-            TextColumn("{task.completed} of {task.total} points"), console=console,
+            TextColumn("{task.fields[count]}"), console=console,
         )  # fmt: skip
-        self._task = self._bar.add_task("points", total=None)
+        self._task = self._bar.add_task("points", total=None, count="")
         self._spinner = Spinner("dots")
         self._live = Live(
             console=console, get_renderable=self.picture, refresh_per_second=4, transient=True
@@ -147,7 +158,10 @@ class _Live:
 
     def update(self, event: Event, progress: Progress) -> None:
         self._progress = progress
-        self._bar.update(self._task, completed=progress.done, total=progress.proposed or None)
+        count = f"{progress.done} of {progress.proposed} points" if progress.proposed else ""
+        self._bar.update(
+            self._task, completed=progress.done, total=progress.proposed or None, count=count
+        )
         if event["event"] == "failed_point":
             self._console.print(Text(_failure(event), style="yellow"))
 
@@ -180,6 +194,8 @@ class _Lines:
             self._write(_failure(event))
         elif kind == "test":
             self._write(f"test set: {plural(event['n_points'], 'point')}")
+        elif kind in ("proposed", "fitting", "end") or (kind == "curve" and progress.n_curve == 1):
+            self._write(f"{time.strftime('%H:%M:%S')} {_STAGE[kind](event)}")
         elif kind == "round":
             if not self._has_header:
                 self._has_header = True

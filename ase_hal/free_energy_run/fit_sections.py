@@ -26,11 +26,11 @@ class FitSection(Section):
     """``fit``: what kind of surface, and how it is fitted."""
 
     name: Literal["idnn", "polynomial"] = "idnn"
-    degree: Annotated[Count, Field(ge=2)] = 6
+    degree: Annotated[Count, Field(ge=2, le=20)] = 6
     mixing: bool = True
     members: Index = 0
     weigh_errors: bool = False
-    composition_degree: Count = 12
+    composition_degree: Annotated[Count, Field(le=60)] = 12
     hidden: Annotated[tuple[Count, ...], NOT_EMPTY] = Architecture.hidden
     trivial_hidden: tuple[Count, ...] = Architecture.trivial_hidden
     activation: Activation = Architecture.activation

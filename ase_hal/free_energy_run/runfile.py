@@ -13,6 +13,7 @@ from ase_hal.free_energy import Hamiltonian, IDNNSearch, OrderParameters, Strate
 from ase_hal.free_energy.learning import Fit
 from ase_hal.free_energy_run.fit_sections import FitSection, SearchSection
 from ase_hal.free_energy_run.learning_sections import (
+    Candidates,
     Criteria,
     CriterionSection,
     CurveSection,
@@ -45,7 +46,7 @@ class Settings(Section):
     fit: FitSection = FitSection()
     search: SearchSection | None = None
     criteria: Criteria
-    candidates: Count = 1_000_000
+    candidates: Candidates = 1_000_000
     aim: bool = True
     novelty: NoveltySection | None = None
     reweighting: ReweightingSection | None = None
@@ -157,7 +158,7 @@ class FreeEnergyRunFile:
             With one line for everything that is wrong.
         """
         path = Path(path)
-        document = read_document(path)
+        document = read_document(path, such_as="monte_carlo", foreign="elements")
         context = {"directory": path.resolve().parent}
         try:
             return cls(path, Settings.model_validate(document, context=context))

@@ -209,7 +209,7 @@ def read_run(directory: str | Path) -> Run:
     ended = [event for event in events if event["event"] in ("start", "end")][-1]
     return Run(
         directory=directory,
-        settings=read_document(settings) if settings.is_file() else {},
+        settings=read_document(settings, such_as="elements") if settings.is_file() else {},
         version=str(starts[-1].get("version", "unknown")),
         n_starts=len(starts),
         fits=records(FitRecord, "fit", "iteration"),

@@ -50,7 +50,7 @@ class RunFile:
             With one line for everything that is wrong.
         """
         path = Path(path)
-        document = read_document(path)
+        document = read_document(path, such_as="elements", foreign="monte_carlo")
         context = {"directory": path.resolve().parent}
         try:
             return cls(path, Settings.model_validate(document, context=context))

@@ -41,13 +41,25 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_document(path: Path) -> dict[str, Any]:
+# Keys that tell for which command a file is.
+_COMMANDS = {"elements": "ase-hal run", "monte_carlo": "ase-hal free-energy run"}
+
+
+def read_document(path: Path, *, such_as: str = "", foreign: str = "") -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
+
+    Parameters
+    ----------
+    path : path
+    such_as : str
+        A key that it has, for the message where there is none.
+    foreign : str
+        A key that only files for the other command have.
 
     Raises
     ------
     RunFileError
-        If there is no such file, or it is not YAML, or not a mapping.
+        If there is no such file, or it is not YAML, not a mapping, or one for another command.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -64,5 +76,8 @@ def read_document(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise RunFileError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(data, dict):
-        raise RunFileError([f"{path} has to hold keys such as 'elements:', got {data!r:.60}"])
+        raise RunFileError([f"{path} has to hold keys such as '{such_as}:', got {data!r:.60}"])
+    if foreign and foreign in data and such_as not in data:
+        command = _COMMANDS[foreign]
+        raise RunFileError([f"{path} is a file for '{command}': it has the key '{foreign}:'"])
     return data

@@ -31,6 +31,10 @@ samples = mc.sample_many(fe.billiard_walk(zigzag.domain, count, rng=rng))
 eta, mu = (np.array([getattr(s, name) for s in (point, *samples)]) for name in ("eta", "mu"))
 idnn = fe.IDNN.of(zigzag, degree=4, training=fe.Training(fe.LevenbergMarquardt(20)))
 surface = idnn.fit(eta, mu, temperature_K=300, rng=rng)
-along = np.linspace(0.05, 0.95, 7)[:, None] * np.eye(7)[0]
+low, high = eta[:, 0].min(), eta[:, 0].max()  # beyond the points a surface only guesses
+along = np.linspace(low, high, 7)[:, None] * np.eye(7)[0]
 for x, g in zip(along[:, 0], surface.free_energy(along), strict=True):
     print(f"composition {x:.2f}: free energy {1e3 * g:7.2f} meV per site")
+
+surface.write("surface.npz")  # for Python: fe.IDNNSurface.read
+fe.export_torchscript(surface, "surface.pt")  # for C++: (n, 7) order parameters in, (g, mu) out

@@ -21,15 +21,37 @@ def curve_section(run: LearningRun) -> Section:
         "unbiased runs leave a gap, the free energy is not convex, and only the biased ones see "
         "it. The line is the slope of the learned free energy along its states of lowest free "
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
-        "in a finite supercell fluctuations keep above zero."
+        "in a finite supercell fluctuations keep above zero." + _difference(run)
     )
     return Section(title, text, "curve", lambda: _draw(run))
+
+
+def _difference(run: LearningRun) -> str:
+    """How far the surface is from Monte Carlo that it has not seen, in a sentence."""
+    if run.surface is None:
+        return ""
+    temperature = _temperature(run)
+    rows = run.curve_branch(temperature, "biased")
+    path = isotherm(run.surface, run.order_parameters, temperature).path
+    mu = run.surface.chemical_potentials(path.eta, temperature)[:, 0]
+    off = 1000 * np.abs(np.interp(rows["composition"], path.eta[:, 0], mu) - rows["mu"])
+    worst = int(off.argmax())
+    return (
+        f" At {temperature:g} K the slope is {np.median(off):.2g} meV from the biased runs in the "
+        f"median, and {off[worst]:.2g} meV at most, at the composition "
+        f"{rows['composition'][worst]:.2f}."
+    )
+
+
+def _temperature(run: LearningRun) -> float:
+    """The one that is drawn: the lowest."""
+    return float(min(record["temperature_K"] for record in run.curve))
 
 
 def _draw(run: LearningRun) -> Figure:
     figure = new_figure(3.9)
     left, right = figure.subplots(1, 2)
-    temperature = sorted({record["temperature_K"] for record in run.curve})[0]
+    temperature = _temperature(run)
     for branch, marker, colour in (("unbiased", "s", TRAIN), ("biased", "o", TEST)):
         rows = run.curve_branch(temperature, branch)
         face = "white" if branch == "unbiased" else colour

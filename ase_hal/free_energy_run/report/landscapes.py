@@ -16,7 +16,8 @@ from ase_hal.report.style import INK, Section, new_figure, note, tidy
 _STEPS = 121
 _SHOWN = 2000  # points, with all their images
 _NEAR = 0.1  # points closer than this to a plane are drawn in it
-_BAR = "free energy (meV per site)"
+_LABEL = "g − g(disordered) (meV per site)"
+_CUTS = ((0.0, "-"), (-0.1, "--"), (-0.2, ":"))  # compositions beside that of the ordering
 
 
 def landscape_sections(run: LearningRun) -> list[Section]:
@@ -30,11 +31,11 @@ def landscape_sections(run: LearningRun) -> list[Section]:
     sections = [
         Section(
             title,
-            f"At {temperature:g} K, all other order parameters being zero. Left, relative to the "
-            "disordered state of the same composition; dots are Monte Carlo points within "
-            f"{_NEAR} of the plane; white is outside the domain, where a site would be more than "
-            "full or less than empty. Right, without the straight line between the empty and the "
-            "full lattice, which is a change of the reference of the chemical potential.",
+            f"At {temperature:g} K, all other order parameters being zero, relative to the "
+            "disordered state of the same composition. Left, dots are Monte Carlo points within "
+            f"{_NEAR} of the plane, and white is outside the domain, where a site would be more "
+            "than full or less than empty: where there are no dots, the surface extrapolates. "
+            "Right, cuts at the composition of the ordering and at others.",
             "composition_order",
             lambda: _draw(run, surface, (0, first), temperature),
         )
@@ -45,8 +46,7 @@ def landscape_sections(run: LearningRun) -> list[Section]:
             Section(
                 "Free energy over two order parameters",
                 f"At {temperature:g} K and composition {at:.3g}, relative to the disordered "
-                "state, all other order parameters being zero. Variants that have one order "
-                "parameter lie at the tips of the domain.",
+                f"state, all other order parameters being zero. {_where_order_is(found)}",
                 "two_orders",
                 lambda: _draw(run, surface, (first, first + 1), temperature),
             )
@@ -54,13 +54,21 @@ def landscape_sections(run: LearningRun) -> list[Section]:
     return sections
 
 
+def _where_order_is(found: OrderParameters) -> str:
+    """What a reader should know of the plane of the first two order parameters."""
+    first = found.n_trivial
+    beyond = np.abs(np.delete(found.wells, [first, first + 1], axis=1)[:, first:]) > 1e-6
+    if not beyond.any(axis=1).all():
+        return "Perfect order lies at the tips of the domain."
+    return f"Perfect order is not in this plane: it needs {found.dimension - first} of them."
+
+
 def plane(
     surface: Surface, found: OrderParameters, axes: tuple[int, int], temperature_K: float
 ) -> tuple[Array, Array, Array]:
     """Two axes (n,) and free energies (n, n), eV per site, nan outside of the domain.
 
-    Energies are relative to the disordered state; over the composition also without the
-    straight line between its ends.
+    Energies are relative to the disordered state, over the composition to that of the same one.
     """
     centre = disordered(found)
     bounds = found.domain.bounds[list(axes)]
@@ -70,18 +78,10 @@ def plane(
     inside = found.domain.contains(points)
     energies = np.full(len(points), np.nan)
     energies[inside] = surface.free_energy(points[inside], temperature_K)
+    energies = energies.reshape(_STEPS, _STEPS)
     if axes[0] == 0:
-        full = found.matrix.sum(axis=1)
-        ends = surface.free_energy(np.array([np.zeros_like(full), full]), temperature_K)
-        energies -= ends[0] + (ends[1] - ends[0]) * points[:, 0]
-    else:
-        energies -= surface.free_energy(centre[None], temperature_K)[0]
-    return first, second, energies.reshape(_STEPS, _STEPS)
-
-
-def above_disorder(energies: Array, second: Array, axes: tuple[int, int]) -> Array:
-    """Energies (n, n) of a plane relative to the disordered state of the same composition."""
-    return energies - energies[np.abs(second).argmin()] if axes[0] == 0 else energies
+        return first, second, energies - energies[np.abs(second).argmin()]
+    return first, second, energies - surface.free_energy(centre[None], temperature_K)[0]
 
 
 def _draw(
@@ -91,25 +91,26 @@ def _draw(
     temperature_K: float,
 ) -> Figure:
     figure = new_figure(4.2)
-    ax, profile = figure.subplots(1, 2)
+    ax, profile = figure.subplots(1, 2, width_ratios=(1.15, 1))
     x, y, energies = plane(surface, run.order_parameters, axes, temperature_K)
     if not np.isfinite(energies).any():
         note(ax, "no finite free energies")
         return figure
     meV = 1000 * energies
-    shown = above_disorder(meV, y, axes)
-    low, high = np.nanquantile(shown, [0.0, 0.98])
+    low, high = np.nanquantile(meV, [0.0, 0.98])
     levels = MaxNLocator(20).tick_values(low, max(high, low + 1e-6))
-    filled = ax.contourf(x, y, shown, levels, cmap="viridis", extend="max")
-    ax.contour(x, y, shown, levels, colors="white", linewidths=0.3)
+    filled = ax.contourf(x, y, meV, levels, cmap="viridis", extend="max")
+    ax.contour(x, y, meV, levels, colors="white", linewidths=0.3)
     bar = figure.colorbar(filled, ax=ax, ticks=levels[:: max(len(levels) // 8, 1)])
-    relative = "g − g(η₀, disordered) (meV per site)" if axes[0] == 0 else _BAR
-    bar.set_label(relative, fontsize=9, color=INK)
+    bar.ax.set_title("meV", fontsize=8.5, color=INK)
     bar.ax.tick_params(labelsize=8)
     _dots(ax, run.points[run.points.temperature_K == temperature_K], run.order_parameters, axes)
     name = "composition η₀" if axes[0] == 0 else f"η{_subscript(axes[0])}"
-    tidy(ax, xlabel=name, ylabel=f"η{_subscript(axes[1])}")
-    _profiles(profile, x, y, meV, axes)
+    tidy(ax, xlabel=name, ylabel=f"η{_subscript(axes[1])}", title=_LABEL)
+    inside = np.isfinite(meV)
+    ax.set_xlim(*x[inside.any(axis=0)][[0, -1]])
+    ax.set_ylim(*y[inside.any(axis=1)][[0, -1]])
+    _profiles(profile, run.order_parameters, (x, y, meV), axes)
     return figure
 
 
@@ -119,24 +120,28 @@ def _dots(ax: Axes, points: Points, found: OrderParameters, axes: tuple[int, int
     others = [i for i in range(found.dimension) if i not in axes]
     shown = points.eta[:: max(len(points) // _SHOWN, 1)]
     images = np.einsum("gij,nj->gni", found.group, shown)
-    away = np.abs(images[..., others] - centre[others]).max(axis=2)
+    away = np.abs(images[..., others] - centre[others]).max(axis=2, initial=0.0)
     near = away < _NEAR
     chosen = images[near]
     ax.plot(chosen[:, axes[0]], chosen[:, axes[1]], ".", color="white", alpha=0.35, markersize=1.5)
 
 
-def _profiles(ax: Axes, x: Array, y: Array, meV: Array, axes: tuple[int, int]) -> None:
-    """Cuts through the middle of the plane."""
+def _profiles(
+    ax: Axes, found: OrderParameters, plane: tuple[Array, Array, Array], axes: tuple[int, int]
+) -> None:
+    """Cuts through the plane."""
+    x, y, meV = plane
     first, second = (f"η{_subscript(axis)}" for axis in axes)
     if axes[0] == 0:
-        for level, style in ((0.0, "-"), (0.2, "--"), (0.4, ":")):
-            row = int(np.abs(y - level).argmin())
-            ax.plot(x, meV[row], style, color=INK, label=f"{second} = {y[row]:.2f}")
-        tidy(ax, xlabel="composition η₀", ylabel=_BAR)
+        for away, style in _CUTS:
+            column = int(np.abs(x - found.wells[0, 0] - away).argmin())
+            if np.isfinite(meV[:, column]).sum() > 1:
+                ax.plot(y, meV[:, column], style, color=INK, label=f"η₀ = {x[column]:.2f}")
+        tidy(ax, xlabel=second, title=_LABEL)
     else:
         ax.plot(x, meV[np.abs(y).argmin()], "-", color=INK, label=f"{second} = 0")
         ax.plot(x, np.diag(meV), "--", color=INK, label=f"{second} = {first}")
-        tidy(ax, xlabel=first, ylabel=_BAR)
+        tidy(ax, xlabel=first, title=_LABEL)
     ax.legend(fontsize=8.5, frameon=False, labelcolor=INK)
 
 

@@ -18,9 +18,9 @@ def path_section(run: LearningRun) -> Section:
         return Section(title, "There is nothing to show yet: no round is complete.")
     text = (
         "The state of lowest free energy at each composition around the ordering, among those "
-        "with two order parameters that differ from zero: its two largest order parameters, and "
-        "its free energy relative to that of the disordered state. Where the latter is below "
-        "zero, order is stable."
+        "in which the first two order parameters differ from zero and those on the way to perfect "
+        "order: its two largest order parameters, and its free energy relative to that of the "
+        "disordered state. Where the latter is below zero, the surface has order."
     )
     return Section(title, text, "path", lambda: _draw(run))
 

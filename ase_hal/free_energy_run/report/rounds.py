@@ -24,7 +24,7 @@ from ase_hal.report.style import (
     tidy,
 )
 
-ERROR = "mean squared error of μ ((10 meV)²)"
+ERROR = "mean squared error of μ, (10 meV)²"
 
 
 _COLOURS = {
@@ -59,7 +59,7 @@ def errors_section(run: LearningRun) -> Section:
     names = list(dict.fromkeys([*last["train"], *last["test"]]))
     rows = tuple(
         (
-            name,
+            name.replace("_", " "),
             significant(last["train"].get(name, np.nan)),
             significant(last["test"].get(name, np.nan)),
         )
@@ -69,7 +69,7 @@ def errors_section(run: LearningRun) -> Section:
     overall = ("all", significant(last["train_error"]), significant(test))
     return Section(
         title, text, "errors", lambda: _draw_errors(run),
-        columns=("points of", "training set ((10 meV)²)", "test set ((10 meV)²)"),
+        columns=("points of", "training set, (10 meV)²", "test set, (10 meV)²"),
         rows=(overall, *rows),
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def summary(run: LearningRun) -> list[tuple[str, str]]:
             text = f"{significant(last['test_error'])} (10 meV)², {len(run.test):,} points"
             rows.append(("test error", text))
     if run.end is not None:
-        rows.append(("time", duration(float(run.end["seconds"]))))
+        rows.append(("time, all sessions", duration(float(run.end["seconds"]))))
     if run.n_starts > 1:
         rows.append(("interruptions", f"resumed {counted(run.n_starts - 1, 'time')}"))
     rows.append(("ase_hal", f"version {run.version}"))
