@@ -15,9 +15,9 @@ import yaml
 import ase_hal.free_energy_run.run as run_module
 from ase_hal import free_energy
 from ase_hal.free_energy import PolynomialSurface
+from ase_hal.free_energy.surface_files import write_surface
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
-from ase_hal.free_energy_run.surface_files import write_surface
 
 ROOT = Path(__file__).parent.parent
 QUICK = ROOT / "examples" / "lco" / "quick.yaml"

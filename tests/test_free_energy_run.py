@@ -21,7 +21,15 @@ from typer.testing import CliRunner
 
 import ase_hal.free_energy_run.run as run_module
 from ase_hal.cli import app
-from ase_hal.free_energy import Point, PolynomialSurface, Proposal, SurfaceCommittee, UmbrellaMC
+from ase_hal.free_energy import (
+    Point,
+    PolynomialSurface,
+    Proposal,
+    SurfaceCommittee,
+    UmbrellaMC,
+    read_surface,
+    write_surface,
+)
 from ase_hal.free_energy.paths import Path as LowestPath
 from ase_hal.free_energy.phase_diagram import Isotherm
 from ase_hal.free_energy.points import FailedPoint
@@ -32,7 +40,6 @@ from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.report.phases import Line
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.store import PointStore
-from ase_hal.free_energy_run.surface_files import read_surface, write_surface
 from ase_hal.journal import Log, remove_leftovers
 
 SETS = ("points.jsonl", "test.jsonl", "curve.jsonl", "points_proposals.jsonl")

@@ -22,6 +22,7 @@ _HOME = {
     "GivenPoints": "criteria",
     "GlobalSampling": "criteria",
     "Hamiltonian": "hamiltonian",
+    "Isotherm": "phase_diagram",
     "HighError": "criteria",
     "IDNN": "idnn",
     "IDNNFit": "idnn_fit",
@@ -68,6 +69,7 @@ _HOME = {
     "find_orbits": "clusters",
     "from_icet": "icet_expansion",
     "hessian_eigenvalues": "surface",
+    "isotherm": "phase_diagram",
     "learn_free_energy": "learning",
     "lowest_path": "paths",
     "make_test_set": "test_set",
@@ -75,7 +77,9 @@ _HOME = {
     "on_grid": "grid",
     "perturbed": "sampling",
     "quasi_random": "sampling",
+    "read_surface": "surface_files",
     "write_grid": "grid",
+    "write_surface": "surface_files",
 }
 __all__ = [
     "IDNN",
@@ -95,6 +99,7 @@ __all__ = [
     "IDNNFit",
     "IDNNSearch",
     "IDNNSurface",
+    "Isotherm",
     "Knowledge",
     "Lattice",
     "LevenbergMarquardt",
@@ -135,6 +140,7 @@ __all__ = [
     "find_orbits",
     "from_icet",
     "hessian_eigenvalues",
+    "isotherm",
     "learn_free_energy",
     "lowest_path",
     "make_test_set",
@@ -142,7 +148,9 @@ __all__ = [
     "on_grid",
     "perturbed",
     "quasi_random",
+    "read_surface",
     "write_grid",
+    "write_surface",
 ]
 
 if TYPE_CHECKING:
@@ -186,6 +194,7 @@ if TYPE_CHECKING:
     from ase_hal.free_energy.novelty import Novelty
     from ase_hal.free_energy.order_parameters import OrderParameters
     from ase_hal.free_energy.paths import PathGrid, lowest_path
+    from ase_hal.free_energy.phase_diagram import Isotherm, isotherm
     from ase_hal.free_energy.points import Point, Points, Proposal
     from ase_hal.free_energy.polynomial_fit import PolynomialFit
     from ase_hal.free_energy.polynomial_surface import PolynomialSurface
@@ -203,6 +212,7 @@ if TYPE_CHECKING:
     from ase_hal.free_energy.strategy import Strategy
     from ase_hal.free_energy.surface import Surface, hessian_eigenvalues
     from ase_hal.free_energy.surface_committee import SurfaceCommittee
+    from ase_hal.free_energy.surface_files import read_surface, write_surface
     from ase_hal.free_energy.surrogate import SurrogateMC
     from ase_hal.free_energy.test_set import make_test_set
     from ase_hal.free_energy.torchscript import export_torchscript
@@ -217,4 +227,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

@@ -21,6 +21,7 @@ from ase_hal.free_energy import (
     learn_free_energy,
     make_test_set,
 )
+from ase_hal.free_energy.surface_files import write_surface
 from ase_hal.free_energy_run.curve import Curve
 from ase_hal.free_energy_run.order_parameter_file import write_order_parameters
 from ase_hal.free_energy_run.remembered import RememberedFit, RememberedSearch
@@ -28,7 +29,6 @@ from ase_hal.free_energy_run.remembered_points import RememberedPoints
 from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
 from ase_hal.free_energy_run.store import PointStore
-from ase_hal.free_energy_run.surface_files import write_surface
 from ase_hal.journal import Log, locked, remove_leftovers
 from ase_hal.past import Event, Past
 from ase_hal.randomness import stream

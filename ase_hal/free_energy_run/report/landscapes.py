@@ -60,7 +60,8 @@ def _where_order_is(found: OrderParameters) -> str:
     beyond = np.abs(np.delete(found.wells, [first, first + 1], axis=1)[:, first:]) > 1e-6
     if not beyond.any(axis=1).all():
         return "Perfect order lies at the tips of the domain."
-    return f"Perfect order is not in this plane: it needs {found.dimension - first} of them."
+    needed = int((np.abs(found.wells[0, first:]) > 1e-6).sum())
+    return f"Perfect order is not in this plane: it has {needed} order parameters."
 
 
 def plane(
@@ -78,10 +79,10 @@ def plane(
     inside = found.domain.contains(points)
     energies = np.full(len(points), np.nan)
     energies[inside] = surface.free_energy(points[inside], temperature_K)
-    energies = energies.reshape(_STEPS, _STEPS)
+    square = energies.reshape(_STEPS, _STEPS)
     if axes[0] == 0:
-        return first, second, energies - energies[np.abs(second).argmin()]
-    return first, second, energies - surface.free_energy(centre[None], temperature_K)[0]
+        return first, second, square - square[np.abs(second).argmin()]
+    return first, second, square - surface.free_energy(centre[None], temperature_K)[0]
 
 
 def _draw(

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ase_hal.free_energy import IDNNSurface, PolynomialSurface, Surface, SurfaceCommittee
+from ase_hal.free_energy.idnn_surface import IDNNSurface
+from ase_hal.free_energy.polynomial_surface import PolynomialSurface
+from ase_hal.free_energy.surface import Surface
+from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.journal import read_json, write_json
 
 _KINDS: dict[str, Any] = {"polynomial": PolynomialSurface, "idnn": IDNNSurface}
