@@ -220,7 +220,8 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
             if not mine:
                 continue
             errors = [
-                [r["train"], r["test"], np.nan, *map(r["regions"].get, REGIONS)] for r in mine
+                [r["train"], r["test"], np.nan, *(r["regions"].get(n, np.nan) for n in REGIONS)]
+                for r in mine
             ]
             means = np.mean(errors, axis=0)
             means[2] = PAPER[name] if temperature == 300 else np.nan

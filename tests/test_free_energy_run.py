@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,24 @@ from ase_hal.free_energy import (
     Point,
     PolynomialSurface,
     Proposal,
+    Sample,
     SurfaceCommittee,
     UmbrellaMC,
     read_surface,
     write_surface,
 )
+from ase_hal.free_energy.branches import CurveTask
 from ase_hal.free_energy.paths import Path as LowestPath
 from ase_hal.free_energy.phase_diagram import Isotherm
 from ase_hal.free_energy.points import FailedPoint
+from ase_hal.free_energy_run.curve import Curve
 from ase_hal.free_energy_run.display import RunDisplay
 from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.report.phases import Line
 from ase_hal.free_energy_run.run import run
+from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
 from ase_hal.free_energy_run.store import PointStore
 from ase_hal.journal import Log, remove_leftovers
 
@@ -410,3 +415,28 @@ def test_surfaces_are_kept(finished: Path, tmp_path: Path) -> None:
         read_order_parameters(finished / "surface.json")
     with pytest.raises(TypeError, match="a dict cannot be written"):
         write_surface({}, tmp_path / "other")  # type: ignore[arg-type]
+
+
+def test_points_of_the_curve_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept with the reason, are not asked for again, and the others are drawn."""
+    calls: list[tuple[str, int]] = []
+
+    def run_or_fail(self: CurveTask, calculator: UmbrellaMC, rng: np.random.Generator) -> Sample:
+        calls.append((self.branch, self.index))
+        if self.branch == "biased" and self.index != 1:
+            raise RuntimeError("does not move")
+        return calculator.semigrand(self.value)
+
+    monkeypatch.setattr(CurveTask, "run", run_or_fail)
+    runfile = FreeEnergyRunFile.read(written(tmp_path))
+    calculator = runfile.settings.monte_carlo.build(
+        runfile.hamiltonian(), runfile.order_parameters, rng=np.random.default_rng(1)
+    )[600.0]
+    for _ in range(2):
+        with Curve(tmp_path) as curve, ThreadPoolExecutor(1) as executor:
+            rng = np.random.default_rng(1)
+            records = list(curve.complete(calculator, 3, executor, rng=rng))
+    assert [record.get("failed") for record in records[:3]] == [
+        "does not move", None, "does not move"
+    ]  # fmt: skip
+    assert len(records) == len(calls) == 6

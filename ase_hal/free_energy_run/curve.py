@@ -13,6 +13,7 @@ from ase_hal.free_energy import Sample, UmbrellaMC
 from ase_hal.free_energy.branches import CurveTask, biased_tasks, unbiased_tasks
 from ase_hal.journal import Log
 from ase_hal.parallel import in_order
+from ase_hal.runfile.errors import reason_of
 
 FILE = "curve.jsonl"
 
@@ -33,13 +34,18 @@ class Curve:
     def complete(
         self, calculator: UmbrellaMC, n: int, executor: Executor, *, rng: np.random.Generator
     ) -> Iterator[dict[str, Any]]:
-        """Sample what is missing of both branches, n points each; all records as they come."""
+        """Sample what is missing of both branches, n points each; all records as they come.
+
+        A point about which the calculator raises has a record with the reason, ``failed``.
+        """
         biased = []
         for record in self._sampled(calculator, biased_tasks(calculator, n), executor, rng):
-            biased.append(record["mu"])
+            if "failed" not in record:
+                biased.append(record["mu"])
             yield record
-        tasks = unbiased_tasks(np.array(biased), n)
-        yield from self._sampled(calculator, tasks, executor, rng)
+        if biased:
+            tasks = unbiased_tasks(np.array(biased), n)
+            yield from self._sampled(calculator, tasks, executor, rng)
 
     def _sampled(
         self,
@@ -50,24 +56,38 @@ class Curve:
     ) -> Iterator[dict[str, Any]]:
         keys = [(calculator.temperature_K, task.branch, task.index) for task in tasks]
         fresh = [t for t, key in zip(tasks, keys, strict=True) if key not in self._known]
-        found = in_order(CurveTask.run, [(t, calculator, rng) for t in fresh], executor)
+        found = in_order(_attempted, [(t, calculator, rng) for t in fresh], executor)
         waiting = iter(zip(fresh, found, strict=False))
         for task, key in zip(tasks, keys, strict=True):
             if key not in self._known:
-                asked, sample = next(waiting)
+                asked, found_here = next(waiting)
                 assert asked is task
-                record = _record(task, sample)
+                record = _record(task, calculator.temperature_K, found_here)
                 self._log.append(record)
                 self._known[key] = record
             yield self._known[key]
 
 
-def _record(task: CurveTask, sample: Sample) -> dict[str, Any]:
-    return {
-        "temperature_K": sample.ensemble.temperature_K,
+def _attempted(
+    task: CurveTask, calculator: UmbrellaMC, rng: np.random.Generator
+) -> Sample | Exception:
+    try:
+        return task.run(calculator, rng)
+    except Exception as error:  # one point less is no reason to lose the others
+        return error
+
+
+def _record(task: CurveTask, temperature_K: float, sample: Sample | Exception) -> dict[str, Any]:
+    asked = {
+        "temperature_K": temperature_K,
         "branch": task.branch,
         "index": task.index,
         "value": task.value,
+    }
+    if isinstance(sample, Exception):
+        return {**asked, "failed": reason_of(sample)}
+    return {
+        **asked,
         "composition": sample.eta[0],
         "composition_error": sample.eta_error[0],
         "mu": sample.mu[0],

@@ -41,8 +41,8 @@ class LearningRun:
         The ``round`` events, in order; errors in (10 meV)^2.
     end : mapping or None
         The ``end`` event of a run that is finished.
-    curve : tuple of mappings
-        Points of composition curves.
+    curve, curve_failures : tuple of mappings
+        Points of composition curves, and those about which Monte Carlo had nothing to say.
     """
 
     directory: Path
@@ -54,6 +54,7 @@ class LearningRun:
     rounds: tuple[Record, ...]
     end: Record | None
     curve: tuple[Record, ...]
+    curve_failures: tuple[Record, ...]
 
     @classmethod
     def read(cls, directory: str | Path) -> LearningRun:
@@ -77,7 +78,7 @@ class LearningRun:
         rounds = {event["round"]: event for event in events if event["event"] == "round"}
         # an end before the last start is that of a run that was then given more to do
         ended = [event for event in events if event["event"] in ("start", "end")][-1]
-        curve = directory / CURVE
+        curve = Log.read(directory / CURVE) if (directory / CURVE).is_file() else []
         return cls(
             directory,
             read_order_parameters(directory / "order_parameters.json"),
@@ -87,7 +88,8 @@ class LearningRun:
             len(starts),
             tuple(rounds[number] for number in sorted(rounds)),
             ended if ended["event"] == "end" else None,
-            tuple(Log.read(curve)) if curve.is_file() else (),
+            tuple(record for record in curve if "failed" not in record),
+            tuple(record for record in curve if "failed" in record),
         )
 
     @cached_property

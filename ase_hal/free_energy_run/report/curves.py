@@ -7,21 +7,23 @@ from matplotlib.figure import Figure
 
 from ase_hal.free_energy.phase_diagram import isotherm
 from ase_hal.free_energy_run.record import LearningRun
-from ase_hal.report.style import INK, TEST, TRAIN, Section, legend, new_figure, tidy
+from ase_hal.report.style import INK, TEST, TRAIN, Section, counted, legend, new_figure, tidy
 
 
 def curve_section(run: LearningRun) -> Section:
     """The section about composition curves."""
     title = "Composition curve"
-    if not run.curve:
+    if not run.curve and not run.curve_failures:
         return Section(title, "This run has sampled no composition curve (composition_curve).")
+    if not run.curve:
+        return Section(title, f"All points failed: {run.curve_failures[0]['failed']}.")
     text = (
         "Chemical potential and order against composition by Monte Carlo with a bias on the "
         "composition alone, and without a bias at imposed chemical potentials. Where the "
         "unbiased runs leave a gap, the free energy is not convex, and only the biased ones see "
         "it. The line is the slope of the learned free energy along its states of lowest free "
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
-        "in a finite supercell fluctuations keep above zero." + _difference(run)
+        "in a finite supercell fluctuations keep above zero." + _difference(run) + _failures(run)
     )
     return Section(title, text, "curve", lambda: _draw(run))
 
@@ -41,6 +43,13 @@ def _difference(run: LearningRun) -> str:
         f"median, and {off[worst]:.2g} meV at most, at the composition "
         f"{rows['composition'][worst]:.2f}."
     )
+
+
+def _failures(run: LearningRun) -> str:
+    if not run.curve_failures:
+        return ""
+    first = run.curve_failures[0]["failed"]
+    return f" {counted(len(run.curve_failures), 'point')} failed; the first: {first}."
 
 
 def _temperature(run: LearningRun) -> float:
