@@ -82,6 +82,11 @@ def alloy(lattice: Lattice, strength: float = 0.05) -> Hamiltonian:
     return Hamiltonian.from_orbits(lattice, [(chosen[0], strength)])
 
 
+def unfinished(lattice: Lattice) -> Hamiltonian:
+    """Somebody's code with a mistake in it."""
+    raise KeyError("second_neighbours")
+
+
 def lopsided(lattice: Lattice) -> Hamiltonian:
     """Neighbours in one direction only."""
     chosen = [orbit for orbit in find_orbits(lattice, [2.7]) if orbit.order == 2]

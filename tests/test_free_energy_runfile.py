@@ -34,6 +34,11 @@ WRONG = [
     (("hamiltonian", "import"), "free_energy_runs:infinite", "the interaction of cluster"),
     (("hamiltonian", "import"), "free_energy_runs:text", "made a str, not a Hamiltonian"),
     (("hamiltonian", "import"), "free_energy_runs:gone", "hamiltonian.import: module"),
+    (
+        ("hamiltonian", "import"),
+        "free_energy_runs:unfinished",
+        "hamiltonian.import: free_energy_runs:unfinished raises KeyError: 'second_neighbours'",
+    ),
     (("hamiltonian", "parameters"), {"force": 1}, "got an unexpected keyword argument 'force'"),
     (("hamiltonian",), {}, "hamiltonian: give one of name, import and cluster_expansion"),
     (("monte_carlo", "temperature"), "600 eV", "'600 eV' is not a temperature (allowed: K)"),

@@ -96,7 +96,8 @@ class HamiltonianSection(Section):
             try:
                 return "import", function(lattice, **self.parameters)
             except Exception as error:  # whatever somebody else's function raises
-                raise Problems([(("import",), reason_of(error))]) from error
+                reason = f"{self.import_} raises {type(error).__name__}: {reason_of(error)}"
+                raise Problems([(("import",), reason)]) from error
         try:
             from icet import ClusterExpansion
 
