@@ -4,11 +4,13 @@ import itertools
 import json
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from free_energy_cases import b2, l1_2, root_three, two_sublattices, zigzag
+from scipy.spatial.transform import Rotation
 
 from ase_hal.free_energy import Lattice, OrderParameters, Supercell, lco
 
@@ -202,7 +204,7 @@ def test_wrong_input_is_named():
     shifted.positions += 0.3
     with pytest.raises(ValueError, match="Å from the nearest site"):
         OrderParameters.from_ordering(lattice, shifted)
-    with pytest.raises(ValueError, match="no atom"):
+    with pytest.raises(ValueError, match="there is no Li in the crystal"):
         Lattice.from_atoms(bulk("Cu"), "Li")
     with pytest.raises(ValueError, match="periodic"):
         Lattice.from_atoms(Atoms("Cu", cell=[3] * 3), "Cu")
@@ -217,6 +219,41 @@ def test_wrong_input_is_named():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20)
+
+
+@pytest.mark.parametrize("case", ["b2", "zigzag"])
+def test_an_ordering_may_be_turned(case, tmp_path, rng):
+    """As by a CIF file, which keeps lengths and angles alone, or in any way."""
+    if case == "b2":
+        plain, lattice = b2(), b2().supercell.lattice
+        ordering, occupied = bulk("CsCl", "cesiumchloride", a=3.0), "Cs"
+        for name, atoms in (("site", bulk("Fe", "bcc", a=3.0)), ("ordering", ordering)):
+            ase.io.write(tmp_path / f"{name}.cif", atoms)
+        read = [ase.io.read(tmp_path / f"{name}.cif") for name in ("site", "ordering")]
+        from_cif = OrderParameters.from_ordering(Lattice.from_atoms(read[0], "Fe"), read[1], "Cs")
+        assert np.allclose(from_cif.wells, plain.wells)
+        assert np.allclose(from_cif.matrix, plain.matrix)
+    else:
+        plain, lattice, ordering, occupied = zigzag(), lco.lattice(), lco.zigzag(), None
+    turn = Rotation.random(rng=rng).as_matrix()
+    turned = ordering.copy()
+    turned.set_cell(np.array(ordering.cell) @ turn, scale_atoms=True)
+    found = OrderParameters.from_ordering(lattice, turned, occupied)
+    assert found.n_sites == plain.n_sites
+    assert sorted(map(tuple, found.variants)) == sorted(map(tuple, plain.variants))
+
+
+def test_an_ordering_that_fits_in_different_ways_is_refused():
+    """A square lattice in a crystal that is longer along x: rows along x or along y."""
+    crystal = Atoms("LiO", cell=[3.0, 3.0, 3.0], pbc=True)
+    crystal.set_scaled_positions([[0, 0, 0], [0.3, 0.5, 0.5]])
+    lattice = Lattice.from_atoms(crystal, "Li")
+    rows = Atoms("Li", cell=[6.0, 3.0, 3.0], pbc=True)
+    assert OrderParameters.from_ordering(lattice, rows).dimension == 2
+    turned = rows.copy()
+    turned.set_cell(np.array(rows.cell) @ Rotation.from_euler("x", 0.3).as_matrix())
+    with pytest.raises(ValueError, match="several orientations that are different orderings"):
+        OrderParameters.from_ordering(lattice, turned)
 
 
 def test_an_ordering_without_broken_symmetry_is_refused():

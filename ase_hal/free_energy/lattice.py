@@ -270,7 +270,6 @@ def from_cell(lattice: Lattice, atoms: Atoms) -> Supercell:
     if off > 10 * lattice.tolerance:
         raise ValueError(
             f"the cell of the structure is no supercell of the lattice: in its units it is "
-            f"{np.round(matrix, 4).tolist()}; both need the same orientation, which CIF files "
-            f"do not keep"
+            f"{np.round(matrix, 4).tolist()}, and turning it does not help"
         )
     return Supercell(lattice, np.rint(matrix).astype(np.int64))

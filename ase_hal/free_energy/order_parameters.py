@@ -74,6 +74,7 @@ class OrderParameters:
             A cell of the ordering, which is a supercell of the lattice, with its atoms on sites.
         occupied : str, optional
             The element whose sites count as occupied, if not every atom of `ordering` does.
+            The cell of `ordering` is a supercell of the lattice, in any orientation.
 
         Raises
         ------

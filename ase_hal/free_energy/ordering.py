@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.free_energy.lattice import Lattice, Supercell, from_cell, hermite_form
+from ase_hal.free_energy.orientation import turned_to
 from ase_hal.free_energy.symmetry import IntArray
 
 
@@ -40,10 +41,12 @@ def find_variants(lattice: Lattice, ordering: Atoms, occupied: str | None = None
     ----------
     lattice : Lattice
     ordering : Atoms
-        A cell of the ordering, which is a supercell of the lattice, with its atoms on sites.
+        A cell of the ordering, which is a supercell of the lattice in any orientation, with its
+        atoms on sites.
     occupied : str, optional
         The element whose sites count as occupied, if not every atom of `ordering` does.
     """
+    ordering = turned_to(lattice, ordering, occupied)
     own = from_cell(lattice, ordering)
     pattern = own.occupations(ordering, occupied)
     if not 0 < pattern.sum() < own.n_sites:
