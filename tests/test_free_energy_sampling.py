@@ -109,6 +109,7 @@ def test_walk_in_two_of_seven_variables(rng):
         parts = [composition, order, order**2, composition**2, np.abs(order) > 0.4]
         found = block_average(np.column_stack(parts).astype(float))
         assert np.abs((found.mean - exact) / found.error).max() < 3
+    assert (domain.wall_distance(points) < 1e-9).mean() < 1e-3
     middle = points[np.abs(points[:, 1]) < 0.2]
     room = np.abs(middle[:, 2:][(middle[:, 0] > 0.45) & (middle[:, 0] < 0.55)])
     assert room.mean() == pytest.approx(0.025, rel=0.05)  # uniform where there is room

@@ -82,8 +82,8 @@ def billiard_section(
     free : sequence of int
         Variables that take all values; the points fill the section of the domain they span.
     width : float
-        The others deviate from their fixed values by at most this, all in proportion by less
-        where the domain ends before: at perfect order there is no room for any of them.
+        The others deviate from their fixed values by at most this, and where the domain ends
+        before by a random part of the way there: at perfect order there is no room for any.
     rng : np.random.Generator
     through : (d,) array, optional
         The fixed values, by default zeros.
@@ -91,7 +91,7 @@ def billiard_section(
     Returns
     -------
     (n, d) array
-        Uniform in the section; the others uniform in the box as far as there is room.
+        Uniform in the section; the others uniform in the box where there is room for it.
     """
     _check_count(n)
     fixed = np.zeros(domain.dimension) if through is None else np.array(through, dtype=float)
@@ -100,7 +100,8 @@ def billiard_section(
     places[:, list(free)] = billiard_walk(domain.section(np.asarray(free), fixed), n, rng=rng)
     aside = np.zeros_like(places)
     aside[:, others] = rng.uniform(-width, width, size=(n, len(others)))
-    return places + aside * domain.reach(places, aside)
+    reach = domain.reach(places, aside)
+    return places + aside * np.where(reach < 1, rng.uniform(size=(n, 1)) * reach, 1.0)
 
 
 def quasi_random(
