@@ -283,7 +283,7 @@ def test_committee_of_the_fit_is_queried():
     rounds = learned(strategy, how=fit(members=3))
     assert isinstance(rounds[0].committee, SurfaceCommittee)
     assert sum(p.criterion == "committee" for p in rounds[1].proposed) == 4
-    with pytest.warns(UserWarning, match="no committee, so that committee proposes nothing"):
+    with pytest.warns(UserWarning, match=r"criteria \['committee'\] propose nothing"):
         without = learned(strategy)
     assert not any(p.criterion == "committee" for p in without[1].proposed)
     options = {"rng": np.random.default_rng(3), "n_candidates": 200}

@@ -243,6 +243,32 @@ def test_an_ordering_may_be_turned(case, tmp_path, rng):
     assert sorted(map(tuple, found.variants)) == sorted(map(tuple, plain.variants))
 
 
+def test_orientations_are_compared_by_what_they_order():
+    """A checkerboard in a crystal without a fourfold axis is the same turned or not."""
+    crystal = Atoms("LiO", cell=[3.0, 3.0, 5.0], pbc=True)
+    crystal.set_scaled_positions([[0, 0, 0], [0.3, 0.5, 0.5]])
+    lattice = Lattice.from_atoms(crystal, "Li")
+    board = Atoms("Li", cell=[[3.0, 3.0, 0], [-3.0, 3.0, 0], [0, 0, 5.0]], pbc=True)
+    turned = board.copy()
+    turned.set_cell(np.array(board.cell) @ Rotation.from_euler("z", 45, degrees=True).as_matrix())
+    plain, found = (OrderParameters.from_ordering(lattice, atoms) for atoms in (board, turned))
+    assert np.allclose(plain.wells, found.wells)
+
+
+def test_a_screw_axis_makes_other_orderings():
+    """Turning about the origin is no symmetry of two sites that a screw axis relates."""
+    crystal = Atoms("Li2O4", cell=[4.0, 4.0, 6.0], pbc=True)
+    crystal.set_scaled_positions(
+        [[0, 0, 0], [0, 0, 0.5], [0.3, 0, 0], [0.7, 0, 0], [0, 0.3, 0.5], [0, 0.7, 0.5]]
+    )
+    lattice = Lattice.from_atoms(crystal, "Li")
+    rows = Atoms("Li", cell=[8.0, 4.0, 6.0], pbc=True)  # x doubled, only sites at z = 0
+    turned = rows.copy()
+    turned.set_cell(np.array(rows.cell) @ Rotation.from_euler("z", 20, degrees=True).as_matrix())
+    with pytest.raises(ValueError, match="several orientations that are different orderings"):
+        OrderParameters.from_ordering(lattice, turned)
+
+
 def test_an_ordering_that_fits_in_different_ways_is_refused():
     """A square lattice in a crystal that is longer along x: rows along x or along y."""
     crystal = Atoms("LiO", cell=[3.0, 3.0, 3.0], pbc=True)

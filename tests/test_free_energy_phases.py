@@ -91,6 +91,43 @@ def test_sites_of_two_kinds_are_filled_as_they_cost():
     assert np.allclose(path.free_energy, np.interp(path.eta[:, 0], eta[:, 0], energy), atol=1e-4)
 
 
+class Doubling(Preference):
+    """A first-order transition to the ordering, whose trivial order parameters are others."""
+
+    cost, a, b = 0.0, 0.3, 5.0
+
+    def free_energy(self, eta, temperature_K=None):
+        q = (eta[:, 2:] ** 2).sum(axis=1)
+        mixing = self.mixing.free_energy(eta, np.full(len(eta), 100.0))
+        return mixing + self.a * q - self.b * q**2
+
+    def chemical_potentials(self, eta, temperature_K=None):
+        mu, y = self.mixing.chemical_potentials(eta, np.full(len(eta), 100.0)), eta[:, 2:]
+        mu[:, 2:] += 2 * y * (self.a - 2 * self.b * (y**2).sum(axis=1))[:, None]
+        return mu
+
+    def hessian(self, eta, temperature_K=None):
+        result, y = self.mixing.hessian(eta, np.full(len(eta), 100.0)), eta[:, 2:]
+        q = (y**2).sum(axis=1)[:, None, None]
+        result[:, 2:, 2:] += 2 * (self.a - 2 * self.b * q) * np.eye(2)
+        result[:, 2:, 2:] -= 8 * self.b * y[:, :, None] * y[:, None]
+        return result
+
+
+def test_an_ordering_on_one_of_two_kinds_of_sites_is_found():
+    found, surface = two_sublattices(), Doubling()
+    order = found.wells[0]
+    path = lowest_path(surface, found, PathGrid(half_width=0.02))
+    middle = int(np.abs(path.eta[:, 0] - order[0]).argmin())
+    flat = np.array([[order[0], 0.0, 0.0, 0.0]])
+    assert path.free_energy[middle] < surface.free_energy(flat)[0] - 0.03
+    assert np.linalg.norm(path.eta[middle, 2:]) > 0.9 * np.linalg.norm(order[2:])
+    phases = isotherm(surface, found, 100.0).path
+    assert (
+        phases.free_energy[np.abs(phases.eta[:, 0] - order[0]).argmin()] <= path.free_energy[middle]
+    )
+
+
 def test_the_ends_of_the_composition_are_on_the_path():
     compositions = PathGrid(half_width=1.0, composition_step=0.01).compositions(root_three())
     assert compositions[[0, -1]] == pytest.approx([0, 1])

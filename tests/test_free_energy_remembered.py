@@ -176,3 +176,22 @@ def test_what_a_search_finds_is_fitted_to_all_points(points) -> None:
         discovery = IDNNSearch(2, 2)(points, replace(fit, members=1), rng=np.random.default_rng(1))
     assert discovery.improved
     assert discovery.surface == Trained(len(points))
+
+
+def test_a_search_of_committees_is_remembered(points, tmp_path: Path) -> None:
+    """What is found is a committee then, whose members have the same architecture."""
+    pytest.importorskip("torch")
+    fit = NETWORKS.build(l1_2())
+    assert fit.members == 2
+    wider = fit.idnn.with_architecture(Architecture((7,), ()))
+
+    class Wider(IDNNSearch):
+        def __call__(self, points, fit, *, rng):
+            better = replace(fit, idnn=wider)
+            return FoundIDNN(True, better, better(points, rng=rng), None)
+
+    search = RememberedSearch(Wider(), tmp_path, Counted())
+    for _ in range(2):
+        found = search(points, fit, rng=np.random.default_rng(1))
+        assert isinstance(found.surface, SurfaceCommittee)
+        assert found.fit.fit.idnn.architecture.hidden == (7,)

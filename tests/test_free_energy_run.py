@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from ase_hal.free_energy_run.display import RunDisplay
 from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.report import write_report
+from ase_hal.free_energy_run.report.curves import curve_section
 from ase_hal.free_energy_run.report.phases import Line
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
@@ -417,26 +419,44 @@ def test_surfaces_are_kept(finished: Path, tmp_path: Path) -> None:
         write_surface({}, tmp_path / "other")  # type: ignore[arg-type]
 
 
-def test_points_of_the_curve_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are kept with the reason, are not asked for again, and the others are drawn."""
+def test_points_of_the_curve_may_fail(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept with the reason and not asked for again; the report says so."""
     calls: list[tuple[str, int]] = []
 
-    def run_or_fail(self: CurveTask, calculator: UmbrellaMC, rng: np.random.Generator) -> Sample:
+    def run_or_freeze(self: CurveTask, calculator: UmbrellaMC, rng: np.random.Generator) -> Sample:
         calls.append((self.branch, self.index))
+        sample = calculator.semigrand(self.value)
         if self.branch == "biased" and self.index != 1:
-            raise RuntimeError("does not move")
-        return calculator.semigrand(self.value)
+            still = np.full(len(sample.eta), np.inf)
+            return replace(sample, eta_error=still, mu_error=still)
+        return sample
 
-    monkeypatch.setattr(CurveTask, "run", run_or_fail)
-    runfile = FreeEnergyRunFile.read(written(tmp_path))
+    monkeypatch.setattr(CurveTask, "run", run_or_freeze)
+    directory = tmp_path / "run"
+    shutil.copytree(finished, directory)
+    (directory / "curve.jsonl").unlink()
+    runfile = FreeEnergyRunFile.read(finished.parent / "tiny.yaml")
     calculator = runfile.settings.monte_carlo.build(
         runfile.hamiltonian(), runfile.order_parameters, rng=np.random.default_rng(1)
     )[600.0]
-    for _ in range(2):
-        with Curve(tmp_path) as curve, ThreadPoolExecutor(1) as executor:
+    for turn in range(2):
+        with Curve(directory) as curve, ThreadPoolExecutor(1) as executor:
+            assert curve.lacks(calculator, 3) == (turn == 0)
             rng = np.random.default_rng(1)
             records = list(curve.complete(calculator, 3, executor, rng=rng))
-    assert [record.get("failed") for record in records[:3]] == [
-        "does not move", None, "does not move"
-    ]  # fmt: skip
     assert len(records) == len(calls) == 6
+    assert ["failed" in record for record in records[:3]] == [True, False, True]
+    section = curve_section(LearningRun.read(directory))
+    assert "2 points failed; the first: order parameters [0, 1, 2, 3] did not move" in section.text
+    assert section.draw is not None
+    section.draw()
+    output = io.StringIO()
+    RunDisplay(Console(file=output, width=200), directory)({"event": "curve", **records[0]})
+    assert output.getvalue().startswith("point failed (composition curve at 600 K, biased, ")
+    only = [json.dumps(record) + "\n" for record in records if "failed" in record]
+    (directory / "curve.jsonl").write_text("".join(only))
+    section = curve_section(LearningRun.read(directory))
+    assert section.draw is None
+    assert section.text.startswith("All points failed: order parameters")

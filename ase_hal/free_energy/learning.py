@@ -271,8 +271,7 @@ def _warn_of_no_committee(strategy: Strategy) -> None:
     idle = [c.name for c in strategy.criteria if c.requires == "committee"]
     if idle:
         warnings.warn(
-            f"the fit makes no committee, so that {', '.join(idle)} proposes nothing: fit several "
-            f"members, or give a search",
+            f"the fit makes no committee: the criteria {idle} propose nothing; fit several members",
             stacklevel=3,
         )
 

@@ -51,9 +51,9 @@ def measure(
     found: dict[int, Point] = {}
 
     def keep(proposal: Proposal, sample: Sample) -> None:
-        problem = _problem(sample, len(proposal.eta))
-        if problem is not None:
-            fail(proposal, problem)
+        reason = problem(sample, len(proposal.eta))
+        if reason is not None:
+            fail(proposal, reason)
             return
         point = found[proposal.index] = Point.of(proposal, sample)
         if on_point is not None:
@@ -132,12 +132,18 @@ def _sample_or_reason(
         return " ".join(str(error).split()) or type(error).__name__
 
 
-def _problem(sample: Sample, dimension: int) -> str | None:
+def problem(sample: Sample, dimension: int) -> str | None:
     """What is wrong with a sample, if anything."""
-    for name in ("eta", "mu", "eta_error", "mu_error"):
+    for name in ("eta", "eta_error", "mu", "mu_error"):
         value = np.asarray(getattr(sample, name))
         if value.shape != (dimension,):
             return f"{name} has the shape {value.shape}, not ({dimension},)"
+        if name == "eta_error" and np.isinf(value).any():
+            still = np.flatnonzero(np.isinf(value)).tolist()
+            return (
+                f"order parameters {still} did not move in {sample.sweeps} sweeps: a larger cell "
+                f"or a higher temperature may help"
+            )
         if not np.isfinite(value).all():
             return f"{name} is not finite: {value.tolist()}"
     return None

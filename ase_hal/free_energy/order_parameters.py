@@ -71,10 +71,10 @@ class OrderParameters:
         ----------
         lattice : Lattice
         ordering : Atoms
-            A cell of the ordering, which is a supercell of the lattice, with its atoms on sites.
+            A cell of the ordering, which is a supercell of the lattice in any orientation (one
+            that fits as it is is not turned), with its atoms on sites.
         occupied : str, optional
             The element whose sites count as occupied, if not every atom of `ordering` does.
-            The cell of `ordering` is a supercell of the lattice, in any orientation.
 
         Raises
         ------
@@ -182,7 +182,8 @@ class OrderParameters:
 
         That of a known point is that of the nearest of its symmetric images. Distances of
         representatives in one fundamental domain (`reduce`) would not do: images of neighbours
-        may lie at different ends of it.
+        may lie at different ends of it. A group of 384 and 2,000 known points take some 8 ms for
+        each point.
         """
         tree = cKDTree(self.checked(known))
         points = self.checked(eta)

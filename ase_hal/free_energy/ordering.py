@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.free_energy.lattice import Lattice, Supercell, from_cell, hermite_form
-from ase_hal.free_energy.orientation import turned_to
+from ase_hal.free_energy.orientation import orientations
 from ase_hal.free_energy.symmetry import IntArray
 
 
@@ -46,7 +46,7 @@ def find_variants(lattice: Lattice, ordering: Atoms, occupied: str | None = None
     occupied : str, optional
         The element whose sites count as occupied, if not every atom of `ordering` does.
     """
-    ordering = turned_to(lattice, ordering, occupied)
+    ordering, *others = orientations(lattice, ordering, occupied)
     own = from_cell(lattice, ordering)
     pattern = own.occupations(ordering, occupied)
     if not 0 < pattern.sum() < own.n_sites:
@@ -75,7 +75,24 @@ def find_variants(lattice: Lattice, ordering: Atoms, occupied: str | None = None
     permutations = [
         shared.permutation(g, shift) for g in lattice.operations for shift in shared.cell_offsets
     ]
-    return Variants(shared, occupations, np.array(permutations), shared.n_cells)
+    found = Variants(shared, occupations, np.array(permutations), shared.n_cells)
+    if not all(_is_variant(found, other, occupied) for other in others):
+        raise ValueError(
+            "the structure fits the lattice in several orientations that are different orderings: "
+            "give it in that of the crystal, in a format that keeps it (not CIF)"
+        )
+    return found
+
+
+def _is_variant(variants: Variants, ordering: Atoms, occupied: str | None) -> bool:
+    """Whether a structure on the lattice is one of the variants."""
+    shared = variants.supercell
+    own = from_cell(shared.lattice, ordering)
+    edge = np.lcm(_exponent(own), _exponent(shared))
+    cube = Supercell(shared.lattice, edge * np.eye(3, dtype=np.int64))
+    pattern = own.occupations(ordering, occupied)[own.index(cube.offsets, cube.basis)]
+    known = variants.occupations[:, shared.index(cube.offsets, cube.basis)]
+    return bool((known == pattern).all(axis=1).any())
 
 
 def _moved(occupations: IntArray, permutation: IntArray) -> IntArray:

@@ -12,49 +12,36 @@ from ase_hal.free_energy.lattice import Lattice, Supercell
 from ase_hal.free_energy.symmetry import Array, IntArray
 
 
-def turned_to(lattice: Lattice, atoms: Atoms, occupied: str | None = None) -> Atoms:
-    """Turn a structure so that its cell is a supercell of a lattice, if that can be.
+def orientations(lattice: Lattice, atoms: Atoms, occupied: str | None = None) -> list[Atoms]:
+    """Turn a structure so that its cell is a supercell of a lattice, in all ways there are.
 
     Parameters
     ----------
     lattice : Lattice
     atoms : Atoms
-        In any orientation. Atoms of the element `occupied`, or all, are on sites then.
+        A cell that fits as it is is not turned.
     occupied : str, optional
+        Atoms of this element, or all, have to be on sites.
 
     Returns
     -------
-    Atoms
-        The structure itself where it need not be turned, or cannot.
-
-    Raises
-    ------
-    ValueError
-        If it fits in several orientations between which the symmetry of the lattice does not
-        mediate, so that they are different orderings.
+    list of Atoms
+        The structure itself where no way is found.
     """
     cell = np.array(atoms.cell)
     matrix = cell @ np.linalg.inv(lattice.cell)
     if np.abs((matrix - np.rint(matrix)) @ lattice.cell).max() <= 10 * lattice.tolerance:
-        return atoms
-    found: list[tuple[IntArray, Atoms]] = []
-    for matrix in _embeddings(lattice, cell):
+        return [atoms]
+    found = []
+    for embedding in _embeddings(lattice, cell):
         turned = atoms.copy()
-        turned.set_cell(matrix @ lattice.cell, scale_atoms=True)
+        turned.set_cell(embedding @ lattice.cell, scale_atoms=True)
         try:
-            Supercell(lattice, matrix).occupations(turned, occupied)
+            Supercell(lattice, embedding).occupations(turned, occupied)
         except ValueError:
             continue
-        found.append((matrix, turned))
-    if not found:
-        return atoms
-    alike = {(found[0][0] @ g.rotation.T).tobytes() for g in lattice.operations}
-    if any(matrix.tobytes() not in alike for matrix, _ in found):
-        raise ValueError(
-            "the structure fits the lattice in several orientations that are different orderings: "
-            "give it in that of the crystal, in a format that keeps it (not CIF)"
-        )
-    return found[0][1]
+        found.append(turned)
+    return found or [atoms]
 
 
 def _embeddings(lattice: Lattice, cell: Array) -> Iterator[IntArray]:
@@ -66,9 +53,7 @@ def _embeddings(lattice: Lattice, cell: Array) -> Iterator[IntArray]:
     reach = np.ceil(lengths.max() * np.linalg.norm(np.linalg.inv(lattice.cell), axis=0)).astype(int)
     vectors = np.array(list(itertools.product(*(range(-r, r + 1) for r in reach))), dtype=np.int64)
     squares = np.einsum("ni,ij,nj->n", vectors, gram, vectors)
-    first, second, third = (
-        vectors[np.abs(squares - wanted[i, i]) <= allowed] for i in range(3)
-    )  # fmt: skip
+    first, second, third = (vectors[np.abs(squares - wanted[i, i]) <= allowed] for i in range(3))
     hand = np.linalg.det(cell) > 0
     for a in first:
         for b in second[np.abs(second @ gram @ a - wanted[0, 1]) <= allowed]:

@@ -106,7 +106,7 @@ def lowest_path(
 
     `polished` moves what is found between the points of the grid. Trivial order parameters
     beside the composition (of sites that no symmetry makes equivalent) have no grid: they are
-    those of the lowest disordered state.
+    those of the lowest disordered state, or those on the way to the ordering.
 
     Parameters
     ----------
@@ -118,8 +118,12 @@ def lowest_path(
     trivial = order_parameters.n_trivial
     orders = grid.orders(order_parameters)
     compositions = grid.compositions(order_parameters)
-    points = np.repeat(orders[None], len(compositions), axis=0)
-    points[:, :, :trivial] = _disordered(surface, order_parameters, compositions)[:, None, :trivial]
+    states = [_towards_order(order_parameters, compositions)]
+    if trivial > 1:
+        states.append(lowest_disordered(surface, order_parameters, compositions))
+    points = np.tile(orders, (len(compositions), len(states), 1))
+    each = np.repeat(np.stack(states, axis=1), len(orders), axis=1)
+    points[:, :, :trivial] = each[:, :, :trivial]
     inside = order_parameters.domain.contains(points)
     energies = np.full(inside.shape, np.inf)
     energies[inside] = in_chunks(surface, points[inside])
@@ -170,11 +174,20 @@ def _newton(surface: Surface, eta: Array, moving: npt.NDArray[np.bool_]) -> Arra
     return np.asarray(step * np.minimum(1.0, _LONGEST / longest))
 
 
-def _disordered(surface: Surface, order_parameters: OrderParameters, compositions: Array) -> Array:
-    """The states (c, d) without order of lowest free energy at compositions (c,).
+def lowest_disordered(
+    surface: Surface, order_parameters: OrderParameters, compositions: Array
+) -> Array:
+    """The states (c, d) without order of lowest free energy at compositions (c,)."""
+    eta = _towards_order(order_parameters, compositions)
+    if order_parameters.n_trivial == 1:
+        return eta
+    return polished(Path(eta, in_chunks(surface, eta)), surface, order_parameters).eta
 
-    They are looked for from the lines between that of the ordering and the empty and the full
-    lattice, which are inside the domain.
+
+def _towards_order(order_parameters: OrderParameters, compositions: Array) -> Array:
+    """States (c, d) without order, inside the domain, on lines from that of the ordering.
+
+    The lines lead to the empty and to the full lattice.
     """
     full = order_parameters.matrix.sum(axis=1)
     at = np.array([0.0, order_parameters.wells[0, 0], full[0]])
@@ -183,9 +196,7 @@ def _disordered(surface: Surface, order_parameters: OrderParameters, composition
     at, first = np.unique(at, return_index=True)
     eta = np.column_stack([np.interp(compositions, at, values) for values in known[first].T])
     eta[:, 0] = compositions
-    if order_parameters.n_trivial == 1:
-        return eta
-    return polished(Path(eta, in_chunks(surface, eta)), surface, order_parameters).eta
+    return eta
 
 
 def in_chunks(surface: Surface, eta: Array) -> Array:

@@ -12,6 +12,9 @@ from ase_hal.free_energy.statistics import block_average, equilibration
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy.walker import Walker
 
+_STILL = 1e-12  # an order parameter that varies by less does not move
+_PATIENCE = 10  # times min_sweeps, until a run in which one does not move is given up
+
 
 @dataclass(frozen=True)
 class RunLength:
@@ -42,13 +45,8 @@ class RunLength:
         """Run until the means are known well enough.
 
         The part of the run before equilibrium is found from its whole length each time, and
-        left out of the averages.
-
-        Raises
-        ------
-        RuntimeError
-            If an order parameter under a bias never moves: its mean has no error then, and its
-            chemical potential is whatever the bias says.
+        left out of the averages. An order parameter under a bias that never moves says nothing
+        of its chemical potential, and has an infinite error; the run is given up early.
         """
         pieces: list[Array] = []
         accepted, done, target = 0.0, 0, self.min_sweeps
@@ -61,27 +59,23 @@ class RunLength:
             start = equilibration(series)
             average = block_average(series[start:])
             settled = start < 0.45 * done and average.reliable
-            frozen = (np.ptp(series[start:, :-1], axis=0) == 0) & (ensemble.phi > 0)
+            frozen = (np.ptp(series[start:, :-1], axis=0) < _STILL) & (ensemble.phi > 0)
             precise = bool((average.error[:-1] <= self.precision).all())
             converged = settled and precise and not frozen.any()
-            if converged or done == self.max_sweeps:
+            given_up = frozen.any() and done >= _PATIENCE * self.min_sweeps
+            if converged or given_up or done == self.max_sweeps:
                 break
             # as long as errors that fall with the square root of the length need, within reason
             missing = (average.error[:-1].max() / self.precision) ** 2 if settled else 2.0
             target = min(int(done * np.clip(1.1 * missing, 1.3, 3.0)), self.max_sweeps)
-        if frozen.any():
-            raise RuntimeError(
-                f"order parameters {np.flatnonzero(frozen).tolist()} do not move in {done} sweeps "
-                f"at {ensemble.temperature_K:g} K, so that no force on them is known: a larger "
-                f"cell, another start or a higher temperature may help"
-            )
-        mean, error = average.mean, average.error
+        mean, error = average.mean, average.error.copy()
+        error[:-1][frozen] = np.inf
         ordered = np.linalg.norm(series[start:, n_trivial:-1], axis=1)
         return Sample(
             eta=mean[:-1],
             eta_error=error[:-1],
             mu=-ensemble.force(mean[:-1]),
-            mu_error=2 * ensemble.phi * error[:-1],
+            mu_error=np.where(ensemble.phi > 0, 2 * ensemble.phi * error[:-1], 0.0),
             energy=float(mean[-1]),
             energy_error=float(error[-1]),
             order=float(ordered.mean()),

@@ -21,7 +21,8 @@ class Sample:
     Attributes
     ----------
     eta, eta_error : (d,) arrays
-        Mean order parameters and their standard errors.
+        Mean order parameters and their standard errors; infinite where an order parameter under
+        a bias did not move, so that `mu` means nothing.
     mu, mu_error : (d,) arrays
         Chemical potentials at `eta`, eV per site: ``-2 phi (eta - kappa)`` (Eqs. 3 and 4), or
         what was imposed.

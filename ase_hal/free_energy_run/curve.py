@@ -11,9 +11,9 @@ import numpy as np
 
 from ase_hal.free_energy import Sample, UmbrellaMC
 from ase_hal.free_energy.branches import CurveTask, biased_tasks, unbiased_tasks
+from ase_hal.free_energy.measuring import problem
 from ase_hal.journal import Log
 from ase_hal.parallel import in_order
-from ase_hal.runfile.errors import reason_of
 
 FILE = "curve.jsonl"
 
@@ -31,12 +31,17 @@ class Curve:
     def __exit__(self, *exception: object) -> None:
         self._log.close()
 
+    def lacks(self, calculator: UmbrellaMC, n: int) -> bool:
+        """Whether there is anything left to sample of n points of each branch."""
+        mine = [key for key in self._known if key[0] == calculator.temperature_K]
+        return len(mine) < 2 * n
+
     def complete(
         self, calculator: UmbrellaMC, n: int, executor: Executor, *, rng: np.random.Generator
     ) -> Iterator[dict[str, Any]]:
         """Sample what is missing of both branches, n points each; all records as they come.
 
-        A point about which the calculator raises has a record with the reason, ``failed``.
+        A point about which Monte Carlo has nothing to say has a record with the reason, ``failed``.
         """
         biased = []
         for record in self._sampled(calculator, biased_tasks(calculator, n), executor, rng):
@@ -56,36 +61,28 @@ class Curve:
     ) -> Iterator[dict[str, Any]]:
         keys = [(calculator.temperature_K, task.branch, task.index) for task in tasks]
         fresh = [t for t, key in zip(tasks, keys, strict=True) if key not in self._known]
-        found = in_order(_attempted, [(t, calculator, rng) for t in fresh], executor)
+        found = in_order(CurveTask.run, [(t, calculator, rng) for t in fresh], executor)
         waiting = iter(zip(fresh, found, strict=False))
         for task, key in zip(tasks, keys, strict=True):
             if key not in self._known:
-                asked, found_here = next(waiting)
+                asked, sample = next(waiting)
                 assert asked is task
-                record = _record(task, calculator.temperature_K, found_here)
+                record = _record(task, sample)
                 self._log.append(record)
                 self._known[key] = record
             yield self._known[key]
 
 
-def _attempted(
-    task: CurveTask, calculator: UmbrellaMC, rng: np.random.Generator
-) -> Sample | Exception:
-    try:
-        return task.run(calculator, rng)
-    except Exception as error:  # one point less is no reason to lose the others
-        return error
-
-
-def _record(task: CurveTask, temperature_K: float, sample: Sample | Exception) -> dict[str, Any]:
+def _record(task: CurveTask, sample: Sample) -> dict[str, Any]:
     asked = {
-        "temperature_K": temperature_K,
+        "temperature_K": sample.ensemble.temperature_K,
         "branch": task.branch,
         "index": task.index,
         "value": task.value,
     }
-    if isinstance(sample, Exception):
-        return {**asked, "failed": reason_of(sample)}
+    reason = problem(sample, len(sample.eta))
+    if reason is not None:
+        return {**asked, "failed": reason}
     return {
         **asked,
         "composition": sample.eta[0],

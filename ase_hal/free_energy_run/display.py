@@ -46,9 +46,11 @@ _WHY = {
 }
 # What begins with an event, in a line of its own where there is no terminal.
 _STAGE: dict[str, Callable[[Event], str]] = {
-    "curve": lambda event: "Monte Carlo along the composition",
-    "proposed": lambda event: (
-        f"Monte Carlo at {plural(event['n_proposed'], 'point')} of "
+    "sampling_curve": lambda event: (
+        f"Monte Carlo along the composition at {event['temperature_K']:g} K"
+    ),
+    "sampling": lambda event: (
+        f"Monte Carlo at {plural(event['n_points'], 'point')} of "
         + ("the test set" if event["of_test"] else f"round {event['round']}")
     ),
     "fitting": lambda event: f"fitting {plural(event['n_points'], 'point')}",
@@ -162,7 +164,7 @@ class _Live:
         self._bar.update(
             self._task, completed=progress.done, total=progress.proposed or None, count=count
         )
-        if event["event"] == "failed_point":
+        if _is_failure(event):
             self._console.print(Text(_failure(event), style="yellow"))
 
     def picture(self) -> Group:
@@ -190,11 +192,11 @@ class _Lines:
 
     def update(self, event: Event, progress: Progress) -> None:
         kind = event["event"]
-        if kind == "failed_point":
+        if _is_failure(event):
             self._write(_failure(event))
         elif kind == "test":
             self._write(f"test set: {plural(event['n_points'], 'point')}")
-        elif kind in ("proposed", "fitting", "end") or (kind == "curve" and progress.n_curve == 1):
+        elif kind in _STAGE:
             self._write(f"{time.strftime('%H:%M:%S')} {_STAGE[kind](event)}")
         elif kind == "round":
             if not self._has_header:
@@ -245,6 +247,13 @@ def _aligned(cells: tuple[str, ...] | list[str], columns: tuple[tuple[str, str, 
     return "  ".join(padded).rstrip()
 
 
+def _is_failure(event: Event) -> bool:
+    return event["event"] == "failed_point" or "failed" in event
+
+
 def _failure(event: Event) -> str:
+    if event["event"] == "curve":
+        where = f"composition curve at {event['temperature_K']:g} K, {event['branch']}"
+        return f"point failed ({where}, {event['value']:.3g}): {event['failed']}"
     where = "test set" if event["of_test"] else f"round {event['round']}"
     return f"point failed ({where}, {event['criterion']}): {event['reason']}"

@@ -84,10 +84,11 @@ class RememberedSearch:
         committee = read_surface(folder / "committee") if kept["committee"] else None
         assert committee is None or isinstance(committee, SurfaceCommittee)
         surface = read_surface(folder / "better")
-        assert isinstance(surface, IDNNSurface)
+        first = surface.members[0] if isinstance(surface, SurfaceCommittee) else surface
+        assert isinstance(first, IDNNSurface)
         idnn = replace(
             own.idnn,
-            architecture=surface.architecture,
+            architecture=first.architecture,
             training=_training(kept["training"], kept["optimizer"]),
         )
         best = RememberedFit(replace(own, idnn=idnn), self.directory, self.on_fit)

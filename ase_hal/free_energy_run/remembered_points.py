@@ -63,6 +63,7 @@ class RememberedPoints:
                 self._show_point(point)
         fresh = [p for p, point in zip(proposals, known, strict=True) if point is None]
         if fresh:
+            self.show("sampling", round=fresh[0].round, n_points=len(fresh))
             measure(
                 fresh,
                 samplers,

@@ -171,6 +171,8 @@ class _Run:
         if wanted is not None:
             for number, sampler in enumerate(samplers.values()):
                 rng = stream(self.rng, _CURVE, number)
+                if self.curve.lacks(sampler, wanted.points):
+                    self.show("sampling_curve", temperature_K=sampler.temperature_K)
                 for record in self.curve.complete(sampler, wanted.points, self.workers, rng=rng):
                     self.show("curve", **record)
 

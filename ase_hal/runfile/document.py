@@ -45,7 +45,7 @@ _Loader.add_implicit_resolver(
 _COMMANDS = {"elements": "ase-hal run", "monte_carlo": "ase-hal free-energy run"}
 
 
-def read_document(path: Path, *, such_as: str = "", foreign: str = "") -> dict[str, Any]:
+def read_document(path: Path, *, such_as: str, foreign: str = "") -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
     Parameters

@@ -1,8 +1,9 @@
 """Which criteria and counts are enough? Ask a surrogate before the long Monte Carlo runs.
 
 Brass on a body-centred cubic lattice, which orders as CsCl does: a rough surface of a few Monte
-Carlo points takes the place of Monte Carlo, strategies are compared on it in seconds, and what it
-says of the better one goes to a file for phase-field codes (where xarray is installed).
+Carlo points takes the place of Monte Carlo, and strategies are compared on it in seconds. At the
+end the rough surface goes to files, as one of a real run would: its coefficients, and values on a
+grid for phase-field codes (where xarray is installed).
 
 python tune_by_surrogate.py [points]
 """
@@ -49,8 +50,7 @@ for name, criteria in strategies.items():
     *_, last = fe.learn_free_energy({650.0: surrogate}, b2, strategy, fit, rng=rng, test=test)
     print(f"{name:12} {len(last.points)} points, test error {last.test_error:.3g} (10 meV)^2")
 
-# the last surface in files: its coefficients, and values on a grid
-last.surface.write("surface.npz")
+rough.write("surface.npz")
 surface = fe.PolynomialSurface.read("surface.npz")
 if find_spec("xarray") and find_spec("h5netcdf"):
     axes = {0: np.linspace(0, 1, 51), 1: np.linspace(-0.5, 0.5, 51)}

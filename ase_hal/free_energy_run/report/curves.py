@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from ase_hal.free_energy.paths import Path
 from ase_hal.free_energy.phase_diagram import isotherm
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, TEST, TRAIN, Section, counted, legend, new_figure, tidy
@@ -17,24 +18,28 @@ def curve_section(run: LearningRun) -> Section:
         return Section(title, "This run has sampled no composition curve (composition_curve).")
     if not run.curve:
         return Section(title, f"All points failed: {run.curve_failures[0]['failed']}.")
+    temperature = float(min(record["temperature_K"] for record in run.curve))
+    path = None
+    if run.surface is not None:
+        path = isotherm(run.surface, run.order_parameters, temperature).path
     text = (
         "Chemical potential and order against composition by Monte Carlo with a bias on the "
         "composition alone, and without a bias at imposed chemical potentials. Where the "
         "unbiased runs leave a gap, the free energy is not convex, and only the biased ones see "
         "it. The line is the slope of the learned free energy along its states of lowest free "
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
-        "in a finite supercell fluctuations keep above zero." + _difference(run) + _failures(run)
+        "in a finite supercell fluctuations keep above zero."
+        + _difference(run, temperature, path)
+        + _failures(run)
     )
-    return Section(title, text, "curve", lambda: _draw(run))
+    return Section(title, text, "curve", lambda: _draw(run, temperature, path))
 
 
-def _difference(run: LearningRun) -> str:
+def _difference(run: LearningRun, temperature: float, path: Path | None) -> str:
     """How far the surface is from Monte Carlo that it has not seen, in a sentence."""
-    if run.surface is None:
-        return ""
-    temperature = _temperature(run)
     rows = run.curve_branch(temperature, "biased")
-    path = isotherm(run.surface, run.order_parameters, temperature).path
+    if run.surface is None or path is None or not len(rows["mu"]):
+        return ""
     mu = run.surface.chemical_potentials(path.eta, temperature)[:, 0]
     off = 1000 * np.abs(np.interp(rows["composition"], path.eta[:, 0], mu) - rows["mu"])
     worst = int(off.argmax())
@@ -52,15 +57,10 @@ def _failures(run: LearningRun) -> str:
     return f" {counted(len(run.curve_failures), 'point')} failed; the first: {first}."
 
 
-def _temperature(run: LearningRun) -> float:
-    """The one that is drawn: the lowest."""
-    return float(min(record["temperature_K"] for record in run.curve))
-
-
-def _draw(run: LearningRun) -> Figure:
+def _draw(run: LearningRun, temperature: float, path: Path | None) -> Figure:
+    """Both branches at the lowest temperature."""
     figure = new_figure(3.9)
     left, right = figure.subplots(1, 2)
-    temperature = _temperature(run)
     for branch, marker, colour in (("unbiased", "s", TRAIN), ("biased", "o", TEST)):
         rows = run.curve_branch(temperature, branch)
         face = "white" if branch == "unbiased" else colour
@@ -73,16 +73,15 @@ def _draw(run: LearningRun) -> Figure:
             rows["composition"], rows["order"], marker, color=colour, markerfacecolor=face,
             markersize=4.5, label=label,
         )  # fmt: skip
-    if run.surface is not None:
+    if run.surface is not None and path is not None:
         found = run.order_parameters
-        path = isotherm(run.surface, found, temperature).path
         inner = slice(1, -1)
         mu = run.surface.chemical_potentials(path.eta[inner], temperature)[:, 0]
         left.plot(path.eta[inner, 0], mu, "-", color=INK, linewidth=1, label="learned surface")
         order = np.linalg.norm(path.eta[inner, found.n_trivial :], axis=1)
         right.plot(path.eta[inner, 0], order, "-", color=INK, linewidth=1, label="learned surface")
         known = [record["mu"] for record in run.curve]
-        room = 0.1 * np.ptp(known)
+        room = max(0.1 * np.ptp(known), 1e-3)
         left.set_ylim(min(known) - room, max(known) + room)
     title = f"{temperature:g} K"
     tidy(left, xlabel="composition η₀", ylabel="chemical potential μ₀ (eV per site)", title=title)

@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ase_hal.free_energy import OrderParameters, Points, Surface
 from ase_hal.free_energy.criteria.known_regions import disordered
+from ase_hal.free_energy.fixed_temperature import AtTemperature
+from ase_hal.free_energy.paths import lowest_disordered
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, Section, new_figure, note, tidy
@@ -31,11 +33,11 @@ def landscape_sections(run: LearningRun) -> list[Section]:
     sections = [
         Section(
             title,
-            f"At {temperature:g} K, all other order parameters being zero, relative to the "
-            "disordered state of the same composition. Left, dots are Monte Carlo points within "
-            f"{_NEAR} of the plane, and white is outside the domain, where a site would be more "
-            "than full or less than empty: where there are no dots, the surface extrapolates. "
-            "Right, cuts at the composition of the ordering and at others.",
+            f"At {temperature:g} K, all other order parameters being zero{_beside(found)}, "
+            "relative to the disordered state of the same composition. Left, dots are Monte Carlo "
+            f"points within {_NEAR} of the plane, and white is outside the domain, where a site "
+            "would be more than full or less than empty: where there are no dots, the surface "
+            "extrapolates. Right, cuts at the composition of the ordering and at others.",
             "composition_order",
             lambda: _draw(run, surface, (0, first), temperature),
         )
@@ -54,6 +56,13 @@ def landscape_sections(run: LearningRun) -> list[Section]:
     return sections
 
 
+def _beside(found: OrderParameters) -> str:
+    """What a reader should know of other trivial order parameters."""
+    if found.n_trivial == 1:
+        return ""
+    return ", and those that no symmetry turns as in the lowest disordered state"
+
+
 def _where_order_is(found: OrderParameters) -> str:
     """What a reader should know of the plane of the first two order parameters."""
     first = found.n_trivial
@@ -69,12 +78,16 @@ def plane(
 ) -> tuple[Array, Array, Array]:
     """Two axes (n,) and free energies (n, n), eV per site, nan outside of the domain.
 
-    Energies are relative to the disordered state, over the composition to that of the same one.
+    Energies are relative to the disordered state; in a plane with the composition, to that of
+    the same composition.
     """
     centre = disordered(found)
     bounds = found.domain.bounds[list(axes)]
     first, second = (np.linspace(low, high, _STEPS) for low, high in bounds)
     points = np.tile(centre, (_STEPS * _STEPS, 1))
+    if axes[0] == 0:
+        own = AtTemperature(surface, temperature_K)
+        points = np.tile(lowest_disordered(own, found, first), (_STEPS, 1))
     points[:, axes[0]], points[:, axes[1]] = (m.ravel() for m in np.meshgrid(first, second))
     inside = found.domain.contains(points)
     energies = np.full(len(points), np.nan)
