@@ -263,11 +263,17 @@ def hermite_form(vectors: npt.ArrayLike) -> IntArray:
     return np.array(form, dtype=np.int64)
 
 
+def fits(lattice: Lattice, atoms: Atoms) -> bool:
+    """Whether the cell of a structure, as it is turned, is a supercell of a lattice."""
+    matrix = np.array(atoms.cell) @ np.linalg.inv(lattice.cell)
+    off = np.abs((matrix - np.rint(matrix)) @ lattice.cell).max()
+    return bool(off <= 10 * lattice.tolerance)
+
+
 def from_cell(lattice: Lattice, atoms: Atoms) -> Supercell:
     """Find the supercell of a lattice that is the cell of a structure."""
     matrix = np.array(atoms.cell) @ np.linalg.inv(lattice.cell)
-    off = np.abs((matrix - np.rint(matrix)) @ lattice.cell).max()
-    if off > 10 * lattice.tolerance:
+    if not fits(lattice, atoms):
         raise ValueError(
             f"the cell of the structure is no supercell of the lattice: in its units it is "
             f"{np.round(matrix, 4).tolist()}, and turning it does not help"

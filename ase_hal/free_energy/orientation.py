@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from ase import Atoms
 
-from ase_hal.free_energy.lattice import Lattice, Supercell
+from ase_hal.free_energy.lattice import Lattice, Supercell, fits
 from ase_hal.free_energy.symmetry import Array, IntArray
 
 
@@ -28,12 +28,10 @@ def orientations(lattice: Lattice, atoms: Atoms, occupied: str | None = None) ->
     list of Atoms
         The structure itself where no way is found.
     """
-    cell = np.array(atoms.cell)
-    matrix = cell @ np.linalg.inv(lattice.cell)
-    if np.abs((matrix - np.rint(matrix)) @ lattice.cell).max() <= 10 * lattice.tolerance:
+    if fits(lattice, atoms):
         return [atoms]
     found = []
-    for embedding in _embeddings(lattice, cell):
+    for embedding in _embeddings(lattice, np.array(atoms.cell)):
         turned = atoms.copy()
         turned.set_cell(embedding @ lattice.cell, scale_atoms=True)
         try:

@@ -75,7 +75,7 @@ class RunLength:
             eta=mean[:-1],
             eta_error=error[:-1],
             mu=-ensemble.force(mean[:-1]),
-            mu_error=np.where(ensemble.phi > 0, 2 * ensemble.phi * error[:-1], 0.0),
+            mu_error=2 * ensemble.phi * error[:-1],
             energy=float(mean[-1]),
             energy_error=float(error[-1]),
             order=float(ordered.mean()),

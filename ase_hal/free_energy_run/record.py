@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ase_hal.free_energy import OrderParameters, Points, Surface
+from ase_hal.free_energy import OrderParameters, Points, Surface, read_surface
 from ase_hal.free_energy.errors import mean_squared_error
-from ase_hal.free_energy.surface_files import read_surface
 from ase_hal.free_energy_run.curve import FILE as CURVE
 from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.store import read_points

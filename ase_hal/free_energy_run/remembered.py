@@ -16,11 +16,12 @@ from ase_hal.free_energy import (
     Points,
     Surface,
     SurfaceCommittee,
+    read_surface,
+    write_surface,
 )
 from ase_hal.free_energy.idnn_fit import FoundIDNN
 from ase_hal.free_energy.idnn_settings import Optimizer, Training
 from ase_hal.free_energy.learning import Fit
-from ase_hal.free_energy.surface_files import read_surface, write_surface
 from ase_hal.journal import read_json, write_json
 
 _OPTIMIZERS = {kind.__name__: kind for kind in get_args(Optimizer)}

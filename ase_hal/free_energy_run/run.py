@@ -20,8 +20,8 @@ from ase_hal.free_energy import (
     UmbrellaMC,
     learn_free_energy,
     make_test_set,
+    write_surface,
 )
-from ase_hal.free_energy.surface_files import write_surface
 from ase_hal.free_energy_run.curve import Curve
 from ase_hal.free_energy_run.order_parameter_file import write_order_parameters
 from ase_hal.free_energy_run.remembered import RememberedFit, RememberedSearch

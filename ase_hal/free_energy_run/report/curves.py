@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ase_hal.free_energy.paths import Path
 from ase_hal.free_energy.phase_diagram import isotherm
+from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, TEST, TRAIN, Section, counted, legend, new_figure, tidy
 
@@ -19,9 +19,7 @@ def curve_section(run: LearningRun) -> Section:
     if not run.curve:
         return Section(title, f"All points failed: {run.curve_failures[0]['failed']}.")
     temperature = float(min(record["temperature_K"] for record in run.curve))
-    path = None
-    if run.surface is not None:
-        path = isotherm(run.surface, run.order_parameters, temperature).path
+    learned = _learned(run, temperature)
     text = (
         "Chemical potential and order against composition by Monte Carlo with a bias on the "
         "composition alone, and without a bias at imposed chemical potentials. Where the "
@@ -29,19 +27,32 @@ def curve_section(run: LearningRun) -> Section:
         "it. The line is the slope of the learned free energy along its states of lowest free "
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
         "in a finite supercell fluctuations keep above zero."
-        + _difference(run, temperature, path)
+        + _difference(run, temperature, learned)
         + _failures(run)
     )
-    return Section(title, text, "curve", lambda: _draw(run, temperature, path))
+    return Section(title, text, "curve", lambda: _draw(run, temperature, learned))
 
 
-def _difference(run: LearningRun, temperature: float, path: Path | None) -> str:
+def _learned(run: LearningRun, temperature: float) -> dict[str, Array] | None:
+    """Columns of the learned surface as `curve_branch` has them of Monte Carlo."""
+    if run.surface is None:
+        return None
+    found = run.order_parameters
+    eta = isotherm(run.surface, found, temperature).path.eta
+    return {
+        "composition": eta[:, 0],
+        "mu": run.surface.chemical_potentials(eta, temperature)[:, 0],
+        "order": np.linalg.norm(eta[:, found.n_trivial :], axis=1),
+    }
+
+
+def _difference(run: LearningRun, temperature: float, learned: dict[str, Array] | None) -> str:
     """How far the surface is from Monte Carlo that it has not seen, in a sentence."""
     rows = run.curve_branch(temperature, "biased")
-    if run.surface is None or path is None or not len(rows["mu"]):
+    if learned is None or not len(rows["mu"]):
         return ""
-    mu = run.surface.chemical_potentials(path.eta, temperature)[:, 0]
-    off = 1000 * np.abs(np.interp(rows["composition"], path.eta[:, 0], mu) - rows["mu"])
+    mu = np.interp(rows["composition"], learned["composition"], learned["mu"])
+    off = 1000 * np.abs(mu - rows["mu"])
     worst = int(off.argmax())
     return (
         f" At {temperature:g} K the slope is {np.median(off):.2g} meV from the biased runs in the "
@@ -57,7 +68,7 @@ def _failures(run: LearningRun) -> str:
     return f" {counted(len(run.curve_failures), 'point')} failed; the first: {first}."
 
 
-def _draw(run: LearningRun, temperature: float, path: Path | None) -> Figure:
+def _draw(run: LearningRun, temperature: float, learned: dict[str, Array] | None) -> Figure:
     """Both branches at the lowest temperature."""
     figure = new_figure(3.9)
     left, right = figure.subplots(1, 2)
@@ -73,13 +84,10 @@ def _draw(run: LearningRun, temperature: float, path: Path | None) -> Figure:
             rows["composition"], rows["order"], marker, color=colour, markerfacecolor=face,
             markersize=4.5, label=label,
         )  # fmt: skip
-    if run.surface is not None and path is not None:
-        found = run.order_parameters
-        inner = slice(1, -1)
-        mu = run.surface.chemical_potentials(path.eta[inner], temperature)[:, 0]
-        left.plot(path.eta[inner, 0], mu, "-", color=INK, linewidth=1, label="learned surface")
-        order = np.linalg.norm(path.eta[inner, found.n_trivial :], axis=1)
-        right.plot(path.eta[inner, 0], order, "-", color=INK, linewidth=1, label="learned surface")
+    if learned is not None:
+        x, mu, order = (learned[name][1:-1] for name in ("composition", "mu", "order"))
+        left.plot(x, mu, "-", color=INK, linewidth=1, label="learned surface")
+        right.plot(x, order, "-", color=INK, linewidth=1, label="learned surface")
         known = [record["mu"] for record in run.curve]
         room = max(0.1 * np.ptp(known), 1e-3)
         left.set_ylim(min(known) - room, max(known) + room)

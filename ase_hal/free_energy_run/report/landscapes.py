@@ -84,10 +84,11 @@ def plane(
     centre = disordered(found)
     bounds = found.domain.bounds[list(axes)]
     first, second = (np.linspace(low, high, _STEPS) for low, high in bounds)
-    points = np.tile(centre, (_STEPS * _STEPS, 1))
     if axes[0] == 0:
         own = AtTemperature(surface, temperature_K)
         points = np.tile(lowest_disordered(own, found, first), (_STEPS, 1))
+    else:
+        points = np.tile(centre, (_STEPS * _STEPS, 1))
     points[:, axes[0]], points[:, axes[1]] = (m.ravel() for m in np.meshgrid(first, second))
     inside = found.domain.contains(points)
     energies = np.full(len(points), np.nan)
