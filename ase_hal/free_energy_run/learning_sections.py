@@ -32,7 +32,7 @@ from ase_hal.runfile.fields import NOT_EMPTY, Count, Index, NotNegative, Part, P
 
 Fraction = Annotated[NotNegative, Field(le=1)]
 # Hessians of this many points take a day.
-Candidates = Annotated[Count, Field(le=100_000_000)]
+CandidateCount = Annotated[Count, Field(le=100_000_000)]
 
 _KINDS: dict[str, type[Criterion]] = {
     kind.name: kind
@@ -151,7 +151,7 @@ class HoldOutSection(Section):
     """``test``: points that are never fitted to, found by criteria of their own."""
 
     criteria: Criteria
-    candidates: Candidates = 100_000
+    candidates: CandidateCount = 100_000
 
 
 class CurveSection(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from ase_hal.free_energy import Hamiltonian, IDNNSearch, OrderParameters, Strate
 from ase_hal.free_energy.learning import Fit
 from ase_hal.free_energy_run.fit_sections import FitSection, SearchSection
 from ase_hal.free_energy_run.learning_sections import (
-    Candidates,
+    CandidateCount,
     Criteria,
     CriterionSection,
     CurveSection,
@@ -46,7 +45,7 @@ class Settings(Section):
     fit: FitSection = FitSection()
     search: SearchSection | None = None
     criteria: Criteria
-    candidates: Candidates = 1_000_000
+    candidates: CandidateCount = 1_000_000
     aim: bool = True
     novelty: NoveltySection | None = None
     reweighting: ReweightingSection | None = None
@@ -57,7 +56,7 @@ class Settings(Section):
     @field_validator("system")
     @classmethod
     def _system_exists(cls, system: SystemSection) -> SystemSection:
-        system.build()
+        system.order_parameters  # noqa: B018
         return system
 
     @field_validator("hamiltonian")
@@ -69,14 +68,14 @@ class Settings(Section):
         if system is not None:
             if system.name is None and hamiltonian.name is not None:
                 raise Problems([(("name",), f"{hamiltonian.name!r} is one of the system 'lco'")])
-            hamiltonian.build(system.build(), directory_of(info))
+            hamiltonian.build(system.order_parameters, directory_of(info))
         return hamiltonian
 
     @field_validator("fit")
     @classmethod
     def _fit_exists(cls, fit: FitSection, info: ValidationInfo) -> FitSection:
         if "system" in info.data:
-            fit.build(info.data["system"].build())
+            fit.build(info.data["system"].order_parameters)
         return fit
 
     @field_validator("search")
@@ -124,7 +123,7 @@ def _refusals(
         reason = "would never be asked: it needs fit.members of at least 2, or a search"
         found.append(((names.index("committee"),), reason))
     if "system" in info.data:
-        order_parameters = info.data["system"].build()
+        order_parameters = info.data["system"].order_parameters
         for i, criterion in enumerate(criteria):
             found += [((i, *at), text) for at, text in criterion.refusals(order_parameters)]
     return found
@@ -165,10 +164,10 @@ class FreeEnergyRunFile:
         except ValidationError as error:
             raise RunFileError(describe(error, Settings)) from None
 
-    @cached_property
+    @property
     def order_parameters(self) -> OrderParameters:
         """Those of the section ``system``."""
-        return self.settings.system.build()
+        return self.settings.system.order_parameters
 
     def hamiltonian(self) -> Hamiltonian:
         """What the section ``hamiltonian`` describes."""

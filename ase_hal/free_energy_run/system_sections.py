@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,8 +39,9 @@ class SystemSection(Section):
             raise Problems([((key,), "is missing") for key in sorted(own)])
         return self
 
-    def build(self) -> OrderParameters:
-        """The order parameters; `Problems` where there are none."""
+    @cached_property
+    def order_parameters(self) -> OrderParameters:
+        """Those of the ordering, derived once; `Problems` where there are none."""
         if self.name is not None:
             return OrderParameters.from_ordering(lco.lattice(), lco.zigzag())
         crystal = _structure(self.crystal, "crystal")
