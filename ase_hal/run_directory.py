@@ -11,9 +11,22 @@ import yaml
 
 from ase_hal.journal import write_atomically
 
+_COPY = "run.yaml"
+
 
 def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
-    """Keep a copy of the run file as ``run.yaml``, or check that the directory's one is the same.
+    """`check_same_file`, and then `keep_file`."""
+    check_same_file(directory, file, changeable=changeable)
+    keep_file(directory, file)
+
+
+def keep_file(directory: Path, file: Path) -> None:
+    """Keep a copy of the run file as ``run.yaml``."""
+    write_atomically(directory / _COPY, file.read_bytes())
+
+
+def check_same_file(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
+    """Check that a directory's run, if it has one, is of the same file.
 
     Parameters
     ----------
@@ -27,7 +40,7 @@ def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
     ValueError
         If the directory holds a run of another file.
     """
-    mine, text = directory / "run.yaml", file.read_text(encoding="utf-8")
+    mine, text = directory / _COPY, file.read_text(encoding="utf-8")
     if mine.exists() and mine.resolve() != file.resolve():
         old, new = yaml.safe_load(mine.read_text(encoding="utf-8")), yaml.safe_load(text)
         for settings, name in itertools.product((old, new), changeable):
@@ -38,7 +51,6 @@ def adopt(directory: Path, file: Path, *, changeable: Collection[str]) -> None:
                 f"{'differs' if len(differing) == 1 else 'differ'}. "
                 "Give the new run a directory of its own."
             )
-    write_atomically(mine, text.encode())
 
 
 def _remove(settings: dict[str, Any], name: str) -> None:

@@ -45,17 +45,24 @@ STYLES = [(colour, dash) for dash in ("-", "--") for colour in COLOURS]
 
 
 def errors(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Mean squared errors by round, on the final training set and on the test set."""
+    """Mean squared errors by round, on the final training set and on the test set.
+
+    Thin lines are single seeds, the thick one their geometric mean.
+    """
     figure, rows = plt.subplots(
         2, 4, figsize=(14, 6.6), sharex=True, sharey="row", layout="constrained"
     )
     for column, (title, names) in zip(rows.T, PANELS.items(), strict=True):
         for name, (colour, dash) in zip(names, STYLES, strict=False):
             mine = [r for r in results if r["set"] == name and r["temperature_K"] == T]
-            for run in mine:
-                for axes, key in zip(column, ("train_by_round", "test_by_round"), strict=True):
-                    label = name.replace("_", " ") if run is mine[0] else None
-                    axes.semilogy(run[key], color=colour, linestyle=dash, marker=".", label=label)
+            for axes, key in zip(column, ("train_by_round", "test_by_round"), strict=True):
+                found = [np.array(run[key]) for run in mine]
+                if len(found) > 1:
+                    axes.semilogy(np.transpose(found), color=colour, linestyle=dash, lw=0.4)
+                if found:
+                    mean = np.exp(np.mean(np.log(found), axis=0))
+                    axes.semilogy(mean, color=colour, linestyle=dash, marker=".",
+                                  label=name.replace("_", " "))  # fmt: skip
         column[0].set_title(title, fontsize="medium")
         if column[0].lines:
             column[0].legend(fontsize="x-small")
@@ -144,7 +151,11 @@ def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
             reference.append(monte_carlo_well(temperature))
     series = {"learned (wells and vertices)": mine, "Monte Carlo, 864 sites": list(reference)}
     for (name, found), style in zip(series.items(), ("o-", "s--"), strict=True):
-        t, w = np.array(sorted((r["temperature_K"], r["well_meV"]) for r in found)).T
+        t = np.array(sorted({r["temperature_K"] for r in found}))
+        every = [[r["well_meV"] for r in found if r["temperature_K"] == one] for one in t]
+        w = np.array([np.mean(depths) for depths in every])
+        for one, depths in zip(t, every, strict=True):  # seeds
+            axes.plot(np.full(len(depths), one), depths, style[0], ms=3, color="grey", zorder=3)
         level = np.interp(0.0, w, t, left=np.nan, right=np.nan)  # wells rise with temperature
         axes.plot(t, w, style, label=f"{name}: level at {level:.0f} K")
         depths = ", ".join(f"{b:.3f} meV at {a:g} K" for a, b in zip(t, w, strict=True))

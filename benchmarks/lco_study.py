@@ -211,20 +211,21 @@ def well_depth(found: LearningRun) -> float:
 
 
 def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Means over seeds, (10 meV)^2, in the order of the names."""
-    heads = ["set", "K", "seeds", "points", "train", "test", "paper", *REGIONS, "well (meV)"]
+    """Geometric means of errors over seeds, (10 meV)^2, in the order of the names."""
+    heads = ["set", "K", "seeds", "points", "train", "test", "from", "to", "paper"]
+    heads += [*REGIONS, "well (meV)"]
     lines = [heads]
     for temperature in sorted({r["temperature_K"] for r in results}):
         for name in names:
             mine = [r for r in results if (r["set"], r["temperature_K"]) == (name, temperature)]
             if not mine:
                 continue
-            errors = [
-                [r["train"], r["test"], np.nan, *(r["regions"].get(n, np.nan) for n in REGIONS)]
-                for r in mine
-            ]
-            means = np.mean(errors, axis=0)
-            means[2] = PAPER[name] if temperature == 300 else np.nan
+            tests = [r["test"] for r in mine]
+            means = [
+                _mean([r["train"] for r in mine]), _mean(tests), min(tests), max(tests),
+                PAPER[name] if temperature == 300 else np.nan,
+                *(_mean([r["regions"].get(n, np.nan) for r in mine]) for n in REGIONS),
+            ]  # fmt: skip
             counts = (
                 f"{temperature:g}",
                 f"{len(mine)}",
@@ -234,6 +235,11 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
             cells = ["" if np.isnan(value) else f"{value:.2g}" for value in means]
             lines.append([name.replace("_", " "), *counts, *cells, well])
     return markdown(lines)
+
+
+def _mean(errors: Sequence[float]) -> float:
+    """Geometric: errors of seeds differ by factors."""
+    return float(np.exp(np.mean(np.log(errors))))
 
 
 def main() -> None:

@@ -174,6 +174,18 @@ def test_a_temperature_without_points_is_named():
         make_test_set(samplers, l1_2(), CRITERIA, fit(), **options)
 
 
+def test_a_sampler_of_another_temperature_is_refused():
+    sampler = Oracle(LANDAU, temperature_K=500.0)
+    with pytest.raises(ValueError, match="the sampler for 1300 K is one at 500 K"):
+        next(
+            learn_free_energy(
+                {1300.0: sampler}, l1_2(), STRATEGY, fit(), rng=np.random.default_rng(1)
+            )
+        )
+    with pytest.raises(ValueError, match="the sampler for 1300 K is one at 500 K"):
+        measure([], {1300.0: sampler}, rng=np.random.default_rng(1))
+
+
 def test_potentials_that_are_not_finite_are_failures(caplog):
     class Broken(Oracle):
         def sample(self, eta, **options):

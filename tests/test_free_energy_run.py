@@ -13,11 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ase.io
+import free_energy_runs
 import numpy as np
 import pytest
 import yaml
 from free_energy_cases import l1_2
-from free_energy_runs import changed, one_order_parameter, written
+from free_energy_runs import alloy as neighbouring
+from free_energy_runs import changed, one_order_parameter, write_structures, written
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -30,20 +33,22 @@ from ase_hal.free_energy import (
     Sample,
     SurfaceCommittee,
     UmbrellaMC,
+    read_order_parameters,
     read_surface,
     write_surface,
 )
 from ase_hal.free_energy.branches import CurveTask
+from ase_hal.free_energy.learning import MISSED
 from ase_hal.free_energy.paths import Path as LowestPath
 from ase_hal.free_energy.phase_diagram import Isotherm
 from ase_hal.free_energy.points import FailedPoint
 from ase_hal.free_energy_run.curve import Curve
 from ase_hal.free_energy_run.display import RunDisplay
-from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.report.curves import curve_section
 from ase_hal.free_energy_run.report.phases import Line
+from ase_hal.free_energy_run.report.summary import summary
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
 from ase_hal.free_energy_run.store import PointStore
@@ -174,6 +179,30 @@ def test_more_rounds_go_on_where_the_run_ended(
         run(written(tmp_path, changed("seed", to=5), "other.yaml"), short)
 
 
+def test_another_hamiltonian_or_ordering_of_the_same_name_is_refused(
+    finished: Path, tmp_path: Path, no_report: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run file names may change; a run does not go on with something else."""
+    directory = tmp_path / "run"
+    shutil.copytree(finished, directory)
+    longer = written(tmp_path, changed("stopping", to={"rounds": 4}))
+    before = {path: path.read_bytes() for path in directory.glob("*.*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(free_energy_runs, "alloy", lambda lattice: neighbouring(lattice, 0.051))
+        with pytest.raises(ValueError, match="a run with another Hamiltonian, although"):
+            run(longer, directory)
+    ordering = ase.io.read(tmp_path / "ordering.xyz")
+    ordering.symbols = ["Cu", "Cu", "Au", "Au"]  # L1_0
+    ase.io.write(tmp_path / "ordering.xyz", ordering)
+    with pytest.raises(ValueError, match="a run with another ordering or crystal, although"):
+        run(longer, directory)
+    assert {path: path.read_bytes() for path in directory.glob("*.*")} == before
+    assert not no_report
+    write_structures(tmp_path)  # the ordering as it was
+    run(longer, directory)
+    assert len(Log.read(directory / "points.jsonl")) > len(Log.read(finished / "points.jsonl"))
+
+
 # --- interruptions -----------------------------------------------------------------------
 
 
@@ -295,6 +324,8 @@ def test_commands(finished: Path, tmp_path: Path, no_report: list[Path]) -> None
     lost = runner.invoke(app, ["free-energy", "report", str(tmp_path)])
     assert lost.exit_code == 1
     assert "is not the directory of a run" in lost.output
+    other = runner.invoke(app, ["report", str(finished)])
+    assert "holds a free energy: ase-hal free-energy report" in other.output
     again = runner.invoke(
         app,
         ["free-energy", "run", str(finished.parent / "tiny.yaml"), "--directory", str(finished)],
@@ -333,6 +364,36 @@ def test_display(terminal: bool, finished: Path) -> None:
     row = display.progress.rows[0]
     assert row.n_found == sum(point["round"] == 0 for point in points)
     assert display.progress.criteria["section"].weight is None
+
+
+def test_hundreds_of_failures_are_not_hundreds_of_lines(tmp_path: Path) -> None:
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, width=200), tmp_path)
+    display({"event": "proposed", "of_test": False, "round": 0, "n_proposed": 100})
+    for _ in range(100):
+        failed = {"round": 0, "criterion": "wells", "reason": "mu is not finite"}
+        display({"event": "failed_point", "of_test": False, **failed})
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == "more points failed (round 0): the reasons are in points_failed.jsonl"
+
+
+def test_windows_that_do_not_hold_are_told(
+    tmp_path: Path, no_report: list[Path], finished: Path
+) -> None:
+    """A stiffness in the wrong unit: all points end up in the middle."""
+    stiffness = {"composition": "1 meV", "order": "1 meV"}
+    document = changed("monte_carlo", "stiffness", to=stiffness)
+    document["stopping"] = {"rounds": 1}
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, width=200), tmp_path / "run")
+    run(written(tmp_path, document), tmp_path / "run", on_event=display)
+    assert "round 0: half of the points were found more than " in output.getvalue()
+    assert "the windows do not hold" in dict(summary(LearningRun.read(tmp_path / "run"))).get(
+        "found at a distance from the place asked for", ""
+    )
+    missed = [e["missed_by"] for e in Log.read(finished / "log.jsonl") if e["event"] == "round"]
+    assert 0 < max(missed) < MISSED
 
 
 # --- surfaces and points on disk ----------------------------------------------------------
@@ -439,7 +500,7 @@ def test_points_of_the_curve_may_fail(
     (directory / "curve.jsonl").unlink()
     runfile = FreeEnergyRunFile.read(finished.parent / "tiny.yaml")
     calculator = runfile.settings.monte_carlo.build(
-        runfile.hamiltonian(), runfile.order_parameters, rng=np.random.default_rng(1)
+        runfile.hamiltonian, runfile.order_parameters, rng=np.random.default_rng(1)
     )[600.0]
     for turn in range(2):
         with Curve(directory) as curve, ThreadPoolExecutor(1) as executor:

@@ -26,6 +26,9 @@ WRONG = [
     (("system", "ordering"), None, "system.ordering: is missing"),
     (("system", "name"), "lco", "system: give either name, or crystal"),
     (("hamiltonian",), {"name": "model"}, "hamiltonian.name: 'model' is one of the system 'lco'"),
+    (("hamiltonian",), None, "hamiltonian.name: 'model' is one of the system 'lco'"),
+    (("hamiltonian", "import"), "alloy", "hamiltonian.import: 'alloy' is not written as module:f"),
+    (("monte_carlo", "repeat"), [1, 1, 1], "monte_carlo.repeat: makes 4 sites, at least 16"),
     (
         ("hamiltonian", "import"),
         "free_energy_runs:lopsided",
@@ -43,7 +46,7 @@ WRONG = [
     (("hamiltonian",), {}, "hamiltonian: give one of name, import and cluster_expansion"),
     (("monte_carlo", "temperature"), "600 eV", "'600 eV' is not a temperature (allowed: K)"),
     (("monte_carlo", "temperature"), 600, "600 has no unit, write for example '600 K'"),
-    (("monte_carlo", "temperature"), ["0 K"], "temperatures are above 0 K"),
+    (("monte_carlo", "temperature"), ["0 K"], "it has to be above 0"),
     (("monte_carlo", "temperature"), ["5 K", "5 K"], "a temperature is given twice"),
     (("monte_carlo", "stiffness", "order"), "-1 eV", "it has to be above 0"),
     (("monte_carlo", "min_sweeps"), 400, "min_sweeps <= max_sweeps"),

@@ -77,8 +77,10 @@ _HOME = {
     "on_grid": "grid",
     "perturbed": "sampling",
     "quasi_random": "sampling",
+    "read_order_parameters": "order_parameter_file",
     "read_surface": "surface_files",
     "write_grid": "grid",
+    "write_order_parameters": "order_parameter_file",
     "write_surface": "surface_files",
 }
 __all__ = [
@@ -148,8 +150,10 @@ __all__ = [
     "on_grid",
     "perturbed",
     "quasi_random",
+    "read_order_parameters",
     "read_surface",
     "write_grid",
+    "write_order_parameters",
     "write_surface",
 ]
 
@@ -192,6 +196,10 @@ if TYPE_CHECKING:
     from ase_hal.free_energy.learning import Round, learn_free_energy
     from ase_hal.free_energy.measuring import measure
     from ase_hal.free_energy.novelty import Novelty
+    from ase_hal.free_energy.order_parameter_file import (
+        read_order_parameters,
+        write_order_parameters,
+    )
     from ase_hal.free_energy.order_parameters import OrderParameters
     from ase_hal.free_energy.paths import PathGrid, lowest_path
     from ase_hal.free_energy.phase_diagram import Isotherm, isotherm

@@ -40,8 +40,10 @@ class Hamiltonian:
     def __post_init__(self) -> None:
         merged: dict[Cluster, float] = {}
         for cluster, energy in self.interactions.items():
-            if not np.isfinite(energy):
-                raise ValueError(f"the interaction of cluster {cluster} is {energy}")
+            if not isinstance(energy, int | float | np.number) or not np.isfinite(energy):
+                raise ValueError(
+                    f"the interaction of cluster {cluster} is a finite number of eV, got {energy!r}"
+                )
             if any(np.shape(site) != (4,) for site in cluster):
                 raise ValueError(
                     f"a site is three components of a lattice vector and its number in the cell, "

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
-from ase_hal.free_energy.measuring import check_temperatures, measure
+from ase_hal.free_energy.measuring import check_samplers, check_temperatures, measure
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.points import FailedPoint, Point, Points, Proposal
 from ase_hal.free_energy.sample import Sampler
@@ -22,6 +22,7 @@ from ase_hal.randomness import stream
 
 # Streams of the parts of a round.
 _PROPOSE, _MEASURE, _FIT, _SEARCH = range(4)
+MISSED = 0.1  # distance from where a point was asked for that is more than one of a window
 _RISES = 2  # rounds in a row with a larger error before better hyperparameters are looked for
 
 
@@ -126,6 +127,18 @@ class Round:
     improved: bool
     finished: str | None
 
+    @property
+    def missed_by(self) -> float:
+        """Median distance of the points of this round from where they were asked for.
+
+        Some hundredths where windows hold; more than `MISSED` says that they do not, and that the
+        points are not where the criteria wanted them.
+        """
+        if not self.found:
+            return 0.0
+        away = [np.linalg.norm(point.eta - point.target) for point in self.found]
+        return float(np.median(away))
+
 
 def learn_free_energy(
     sampler: Mapping[float, Sampler],
@@ -170,8 +183,8 @@ def learn_free_energy(
     Raises
     ------
     ValueError
-        If no point of the first round succeeds, or none at one of the temperatures, or a
-        criterion proposes a point outside the domain.
+        If a sampler is one at another temperature, no point of the first round succeeds, or none
+        at one of the temperatures, or a criterion proposes a point outside the domain.
 
     Examples
     --------
@@ -179,6 +192,7 @@ def learn_free_energy(
     >>> for step in learn_free_energy({300.0: mc}, order_parameters, strategy, fit, rng=rng):
     ...     print(step.round, len(step.points), step.train_error)
     """
+    check_samplers(sampler)
     fits = _Fits(fit, search, test, rng)
     model = Model(order_parameters, 0, tuple(sampler), Points.of([], order_parameters.dimension))
     known: list[Point] = []

@@ -47,7 +47,13 @@ def measure(
     -------
     list of Point
         Those that succeeded, in the order of the proposals.
+
+    Raises
+    ------
+    ValueError
+        If a sampler says that it is one at another temperature.
     """
+    check_samplers(samplers)
     found: dict[int, Point] = {}
 
     def keep(proposal: Proposal, sample: Sample) -> None:
@@ -69,6 +75,14 @@ def measure(
         group = [p for p in proposals if p.temperature_K == temperature]
         _measure_group(group, samplers[temperature], rng, executor, keep, fail)
     return [found[p.index] for p in proposals if p.index in found]
+
+
+def check_samplers(samplers: Mapping[float, Sampler]) -> None:
+    """Raise ValueError if a sampler is listed under a temperature that is not its own."""
+    for temperature, sampler in samplers.items():
+        own = getattr(sampler, "temperature_K", temperature)
+        if abs(own - temperature) > 1e-6:
+            raise ValueError(f"the sampler for {temperature:g} K is one at {own:g} K")
 
 
 def check_temperatures(points: Sequence[Point], failed: Sequence[FailedPoint]) -> None:

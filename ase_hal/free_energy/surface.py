@@ -94,7 +94,7 @@ def checked_temperatures(
     """
     if temperature_K is None:
         if others:
-            raise ValueError("this surface depends on temperature: say which one is asked for")
+            raise ValueError("this surface depends on temperature: give temperature_K")
         temperature_K = own
     values = np.asarray(temperature_K, dtype=float)
     if values.shape not in ((), (n,)) or not (values > 0).all() or np.isinf(values).any():

@@ -43,9 +43,16 @@ def export_torchscript(surface: IDNNSurface, path: str | Path) -> None:
 
     Raises
     ------
+    TypeError
+        If the surface is no network.
     RuntimeError
         If the file does not give the values of the surface; it is not kept then.
     """
+    if not isinstance(surface, IDNNSurface):
+        raise TypeError(
+            f"networks (IDNNSurface) can be exported, one at a time; got a "
+            f"{type(surface).__name__}. write_grid serves any surface"
+        )
     path = Path(path)
     if path.suffix != ".pt":
         raise ValueError(f"a TorchScript file ends in .pt, got {path.name!r}")

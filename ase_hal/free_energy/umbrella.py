@@ -73,6 +73,8 @@ class UmbrellaMC:
         check_generator(rng)
         hamiltonian.check_symmetry(order_parameters.supercell.lattice)
         self.order_parameters = order_parameters
+        if np.shape(repeat) != (3,):
+            raise ValueError(f"repeat is three numbers, as (3, 3, 3), got {repeat!r}")
         self.supercell: Supercell = order_parameters.supercell.repeated(repeat)
         self.temperature_K = float(temperature_K)
         self.phi = Windows.each(order_parameters, phi)

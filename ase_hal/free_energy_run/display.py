@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ase_hal.display.wording import plural, time_in_words
+from ase_hal.free_energy.learning import MISSED
 from ase_hal.free_energy_run.progress import Event, Progress
 
 # Header, unit and width of the columns of `Row.cells` and `CriterionRow.cells`.
@@ -37,6 +39,7 @@ CRITERIA = (
 )
 ERRORS = "train and test: mean squared error of the chemical potentials"
 _LAST = 12
+_TOLD = 3  # failures in one place, of which there may be hundreds
 _WHY = {
     "rounds": "all the rounds that stopping.rounds allows are done",
     "target": "the error has reached stopping.target",
@@ -145,6 +148,7 @@ class _Live:
         )  # fmt: skip
         self._task = self._bar.add_task("points", total=None, count="")
         self._spinner = Spinner("dots")
+        self._remarks = _Remarks()
         self._live = Live(
             console=console, get_renderable=self.picture, refresh_per_second=4, transient=True
         )
@@ -164,8 +168,8 @@ class _Live:
         self._bar.update(
             self._task, completed=progress.done, total=progress.proposed or None, count=count
         )
-        if _is_failure(event):
-            self._console.print(Text(_failure(event), style="yellow"))
+        for remark in self._remarks(event):
+            self._console.print(Text(remark, style="yellow"))
 
     def picture(self) -> Group:
         """What is on the screen now."""
@@ -178,6 +182,7 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._remarks = _Remarks()
         self._has_header = False
 
     def start(self) -> None:
@@ -192,9 +197,9 @@ class _Lines:
 
     def update(self, event: Event, progress: Progress) -> None:
         kind = event["event"]
-        if _is_failure(event):
-            self._write(_failure(event))
-        elif kind == "test":
+        for remark in self._remarks(event):
+            self._write(remark)
+        if kind == "test":
             self._write(f"test set: {plural(event['n_points'], 'point')}")
         elif kind in _STAGE:
             self._write(f"{time.strftime('%H:%M:%S')} {_STAGE[kind](event)}")
@@ -247,13 +252,37 @@ def _aligned(cells: tuple[str, ...] | list[str], columns: tuple[tuple[str, str, 
     return "  ".join(padded).rstrip()
 
 
-def _is_failure(event: Event) -> bool:
-    return event["event"] == "failed_point" or "failed" in event
+class _Remarks:
+    """What a person has to know beside the tables: failed points, windows that do not hold."""
+
+    def __init__(self) -> None:
+        self._failed: Counter[str] = Counter()
+
+    def __call__(self, event: Event) -> list[str]:
+        """Lines about an event; of many failures in one place only the first are told."""
+        if event["event"] == "round" and event.get("missed_by", 0.0) > MISSED:
+            return [_missed(event)]
+        if event["event"] == "curve" and "failed" in event:
+            where = f"composition curve at {event['temperature_K']:g} K"
+            what, reason = f"{event['branch']}, {event['value']:.3g}", event["failed"]
+            file = "curve.jsonl"
+        elif event["event"] == "failed_point":
+            where = "test set" if event["of_test"] else f"round {event['round']}"
+            what, reason = event["criterion"], event["reason"]
+            file = "test_failed.jsonl" if event["of_test"] else "points_failed.jsonl"
+        else:
+            return []
+        self._failed[where] += 1
+        if self._failed[where] <= _TOLD:
+            return [f"point failed ({where}, {what}): {reason}"]
+        if self._failed[where] == _TOLD + 1:
+            return [f"more points failed ({where}): the reasons are in {file}"]
+        return []
 
 
-def _failure(event: Event) -> str:
-    if event["event"] == "curve":
-        where = f"composition curve at {event['temperature_K']:g} K, {event['branch']}"
-        return f"point failed ({where}, {event['value']:.3g}): {event['failed']}"
-    where = "test set" if event["of_test"] else f"round {event['round']}"
-    return f"point failed ({where}, {event['criterion']}): {event['reason']}"
+def _missed(event: Event) -> str:
+    return (
+        f"round {event['round']}: half of the points were found more than "
+        f"{event['missed_by']:.2g} from where they were asked for: the windows do not hold, a "
+        "larger monte_carlo.stiffness does"
+    )

@@ -10,10 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ase_hal.free_energy import OrderParameters, Points, Surface, read_surface
+from ase_hal.free_energy import (
+    OrderParameters,
+    Points,
+    Surface,
+    read_order_parameters,
+    read_surface,
+)
 from ase_hal.free_energy.errors import mean_squared_error
 from ase_hal.free_energy_run.curve import FILE as CURVE
-from ase_hal.free_energy_run.order_parameter_file import read_order_parameters
+from ase_hal.free_energy_run.same_system import ORDER_PARAMETERS
 from ase_hal.free_energy_run.store import read_points
 from ase_hal.journal import Log
 
@@ -80,7 +86,7 @@ class LearningRun:
         curve = Log.read(directory / CURVE) if (directory / CURVE).is_file() else []
         return cls(
             directory,
-            read_order_parameters(directory / "order_parameters.json"),
+            read_order_parameters(directory / ORDER_PARAMETERS),
             tuple(starts[-1]["temperatures_K"]),
             int(starts[-1]["n_sites"]),
             str(starts[-1].get("version", "unknown")),

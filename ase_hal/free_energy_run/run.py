@@ -23,16 +23,16 @@ from ase_hal.free_energy import (
     write_surface,
 )
 from ase_hal.free_energy_run.curve import Curve
-from ase_hal.free_energy_run.order_parameter_file import write_order_parameters
 from ase_hal.free_energy_run.remembered import RememberedFit, RememberedSearch
 from ase_hal.free_energy_run.remembered_points import RememberedPoints
 from ase_hal.free_energy_run.report import write_report
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
+from ase_hal.free_energy_run.same_system import check_system, write_system
 from ase_hal.free_energy_run.store import PointStore
 from ase_hal.journal import Log, locked, remove_leftovers
 from ase_hal.past import Event, Past
 from ase_hal.randomness import stream
-from ase_hal.run_directory import adopt
+from ase_hal.run_directory import check_same_file, keep_file
 
 # Streams of random numbers of the parts of a run.
 _LEARN, _TEST, _CURVE = range(3)
@@ -69,7 +69,7 @@ def run(
     RunFileError
         If the file is wrong; nothing was started then.
     ValueError
-        If the directory holds a run of another file.
+        If the directory holds a run of another file, or what the file names has changed.
     DirectoryInUse
         If another process is working in the directory.
     """
@@ -80,7 +80,10 @@ def run(
     with locked(directory), threadpool_limits(1):
         for folder in (directory, *directory.glob("rounds/*")):
             remove_leftovers(folder)
-        adopt(directory, Path(file), changeable=_CHANGEABLE)
+        check_same_file(directory, Path(file), changeable=_CHANGEABLE)
+        check_system(directory, runfile.order_parameters, runfile.hamiltonian)
+        keep_file(directory, Path(file))
+        write_system(directory, runfile.order_parameters, runfile.hamiltonian)
         with _Run(directory, runfile, on_event or (lambda event: None)) as state:
             state.go()
     return directory
@@ -137,9 +140,8 @@ class _Run:
             self.on_event(self.past.end)
         else:
             samplers = settings.monte_carlo.build(
-                self.runfile.hamiltonian(), self.order_parameters, rng=stream(self.rng, _LEARN)
+                self.runfile.hamiltonian, self.order_parameters, rng=stream(self.rng, _LEARN)
             )
-            write_order_parameters(self.order_parameters, self.directory / "order_parameters.json")
             self.emit(
                 "start",
                 version=ase_hal.__version__,
@@ -248,6 +250,7 @@ class _Run:
             n_found=len(step.found),
             n_failed=len(step.failed),
             n_imprecise=sum(not point.converged for point in step.found),
+            missed_by=step.missed_by,
             n_points=len(step.points),
             counts=counts,
             weights=dict(step.weights),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ase_hal.free_energy import Hamiltonian, IDNNSearch, OrderParameters, Strategy
 from ase_hal.free_energy.learning import Fit
@@ -30,6 +32,8 @@ from ase_hal.runfile.document import read_document
 from ase_hal.runfile.errors import Problem, Problems, RunFileError, describe
 from ase_hal.runfile.fields import Count, Index, Section, directory_of
 
+_SITES = 16  # of a supercell, at least: in less a window hardly moves
+
 
 class Settings(Section):
     """All sections of a run file.
@@ -40,7 +44,9 @@ class Settings(Section):
     seed: Index
     workers: Count = 1
     system: SystemSection
-    hamiltonian: HamiltonianSection = HamiltonianSection(name="model")
+    hamiltonian: Annotated[HamiltonianSection, Field(validate_default=True)] = HamiltonianSection(
+        name="model"
+    )
     monte_carlo: MonteCarloSection
     fit: FitSection = FitSection()
     search: SearchSection | None = None
@@ -67,9 +73,23 @@ class Settings(Section):
         system = info.data.get("system")
         if system is not None:
             if system.name is None and hamiltonian.name is not None:
-                raise Problems([(("name",), f"{hamiltonian.name!r} is one of the system 'lco'")])
+                reason = "is one of the system 'lco'; a crystal of your own needs another source"
+                raise Problems([(("name",), f"{hamiltonian.name!r} {reason}")])
             hamiltonian.build(system.order_parameters, directory_of(info))
         return hamiltonian
+
+    @field_validator("monte_carlo")
+    @classmethod
+    def _cell_is_large_enough(
+        cls, monte_carlo: MonteCarloSection, info: ValidationInfo
+    ) -> MonteCarloSection:
+        if "system" in info.data:
+            smallest = info.data["system"].order_parameters.n_sites
+            sites = smallest * int(np.prod(monte_carlo.repeat))
+            if sites < _SITES:
+                reason = f"makes {sites} sites, at least {_SITES} are needed, better a thousand"
+                raise Problems([(("repeat",), reason)])
+        return monte_carlo
 
     @field_validator("fit")
     @classmethod
@@ -169,6 +189,7 @@ class FreeEnergyRunFile:
         """Those of the section ``system``."""
         return self.settings.system.order_parameters
 
+    @cached_property
     def hamiltonian(self) -> Hamiltonian:
         """What the section ``hamiltonian`` describes."""
         return self.settings.hamiltonian.build(self.order_parameters, self.path.resolve().parent)

@@ -10,15 +10,29 @@ from typing import Annotated, Any, Literal
 import ase.io
 import numpy as np
 from ase import Atoms
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
 from ase_hal.free_energy import Hamiltonian, Lattice, OrderParameters, RunLength, UmbrellaMC, lco
-from ase_hal.quantities import ENERGY, Temperature
+from ase_hal.quantities import ENERGY, TEMPERATURE
 from ase_hal.runfile.errors import Problems, reason_of
-from ase_hal.runfile.fields import NOT_EMPTY, Count, ExistingFile, Positive, Section
+from ase_hal.runfile.fields import (
+    NOT_EMPTY,
+    Count,
+    ExistingFile,
+    ModuleFunction,
+    Positive,
+    Section,
+)
 from ase_hal.runfile.importing import import_function
 
 Stiffness = Annotated[float, PlainValidator(partial(ENERGY.parse, above=0.0))]
+Temperature = Annotated[float, PlainValidator(partial(TEMPERATURE.parse, above=0.0))]
 
 
 class SystemSection(Section):
@@ -63,7 +77,7 @@ class HamiltonianSection(Section):
     """
 
     name: Literal["model", "fitted"] | None = None
-    import_: str | None = Field(default=None, alias="import", pattern=r"^[\w.]+:\w+$")
+    import_: ModuleFunction | None = Field(default=None, alias="import")
     parameters: dict[str, Any] = Field(default_factory=dict)
     cluster_expansion: ExistingFile | None = None
     occupied: str | None = None
@@ -124,8 +138,6 @@ def _several(value: Any) -> Any:
 def _different(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a temperature is given twice")
-    if min(values, default=1.0) <= 0:
-        raise ValueError("temperatures are above 0 K")
     return values
 
 

@@ -192,6 +192,8 @@ def read_run(directory: str | Path) -> Run:
         raise ValueError(f"{directory} is not a directory; a report needs that of a run")
     if not log.is_file():
         raise ValueError(f"{directory} is not the directory of a run: it holds no log.jsonl")
+    if (directory / "order_parameters.json").is_file():
+        raise ValueError(f"{directory} holds a free energy: ase-hal free-energy report {directory}")
     events = _read_events(log)
     if not any(event["event"] == "start" for event in events):
         raise ValueError(f"{log} tells of no run: it has no 'start' event")

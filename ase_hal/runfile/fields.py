@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -119,6 +120,15 @@ Positive = Annotated[float, Strict(), Field(gt=0)]
 NotNegative = Annotated[float, Strict(), Field(ge=0)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 Elements = Annotated[tuple[Symbol, ...], NOT_EMPTY, AfterValidator(_all_different)]
+
+
+def _module_and_function(value: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+", value):
+        raise ValueError(f"{value!r} is not written as module:function")
+    return value
+
+
+ModuleFunction = Annotated[str, AfterValidator(_module_and_function)]
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 ExistingFile = Annotated[Path, AfterValidator(_existing)]
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ase_hal.named_references import named_calculator
 from ase_hal.quantities import Duration
 from ase_hal.runfile.errors import Problem, Problems, reason_of
-from ase_hal.runfile.fields import Section
+from ase_hal.runfile.fields import ModuleFunction, Section
 from ase_hal.runfile.importing import import_function
 
 
@@ -25,7 +25,7 @@ class ReferenceSection(Section):
     """
 
     name: str | None = None
-    import_: str | None = Field(default=None, alias="import", pattern=r"^[\w.]+:\w+$")
+    import_: ModuleFunction | None = Field(default=None, alias="import")
     parameters: dict[str, Any] = Field(default_factory=dict)
     timeout: Duration | None = None
 

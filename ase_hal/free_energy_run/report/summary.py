@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ase_hal.free_energy.learning import MISSED
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import counted, duration, significant
 
@@ -34,6 +37,7 @@ def summary(run: LearningRun) -> list[tuple[str, str]]:
         ("points", f"{len(run.points):,} in {counted(len(run.rounds), 'round')}"),
         ("less precise than asked", f"{imprecise:,}" if imprecise else "none"),
         ("failed points", f"{failed:,}" if failed else "none"),
+        ("found at a distance from the place asked for", _missed(run)),
     ]
     if run.rounds:
         last = run.rounds[-1]
@@ -47,6 +51,15 @@ def summary(run: LearningRun) -> list[tuple[str, str]]:
         rows.append(("interruptions", f"resumed {counted(run.n_starts - 1, 'time')}"))
     rows.append(("ase_hal", f"version {run.version}"))
     return rows
+
+
+def _missed(run: LearningRun) -> str:
+    """Median distance of points from their targets."""
+    if not len(run.points):
+        return "no points"
+    median = float(np.median(np.linalg.norm(run.points.eta - run.points.target, axis=1)))
+    words = f"{significant(median)} in the median"
+    return words + (": the windows do not hold" if median > MISSED else "")
 
 
 def _temperatures(run: LearningRun) -> str:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ase_hal.free_energy import Lattice, OrderParameters, Supercell
+from ase_hal.free_energy.lattice import Lattice, Supercell
+from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.journal import read_json, write_json
 
 _INTEGERS = ("species", "variants", "supercell")
 
 
-def write_order_parameters(order_parameters: OrderParameters, path: Path) -> None:
+def write_order_parameters(order_parameters: OrderParameters, path: str | Path) -> None:
     """Write everything that belongs to order parameters, as JSON."""
     write_json(
         path,
@@ -28,8 +29,8 @@ def write_order_parameters(order_parameters: OrderParameters, path: Path) -> Non
     )
 
 
-def read_order_parameters(path: Path) -> OrderParameters:
-    """Read what `write_order_parameters` wrote.
+def read_order_parameters(path: str | Path) -> OrderParameters:
+    """Read what `write_order_parameters` wrote: ``order_parameters.json`` of a run's directory.
 
     Raises
     ------
