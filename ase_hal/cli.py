@@ -22,7 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Training sets for interatomic potentials that build themselves.",
+    help=(
+        "Training sets for interatomic potentials that build themselves, and free energies of "
+        "ordering (ase-hal free-energy)."
+    ),
 )
 app.add_typer(free_energy, name="free-energy")
 

@@ -144,6 +144,19 @@ def test_vertices_widen_with_the_rounds(rng):
             assert largest.min() < 0.02 < 0.48 < largest.max()
 
 
+def test_vertices_of_an_ordering_with_several_order_parameters(rng):
+    """Those of L1_2 have three: deviations are across the line, not of the others only."""
+    found = l1_2()
+    eta = Vertices(count=600, perturbation=0.05).propose(
+        knowledge(found, rng, number=2, n=10), rng=rng
+    )
+    assert found.domain.contains(eta).all()
+    lines = found.wells[:, 1:] / np.linalg.norm(found.wells[:, 1:], axis=1, keepdims=True)
+    along = eta[:, 1:] @ lines.T
+    aside = np.linalg.norm(eta[:, None, 1:] - along[..., None] * lines, axis=2).min(axis=1)
+    assert 0.05 < aside.max() <= 0.1 * np.sqrt(3) + 1e-12
+
+
 def test_end_points_are_perturbed_inwards(rng):
     known = knowledge(zigzag(), rng, n=10)
     eta = EndPoints(count=100, perturbation=0.05).propose(known, rng=rng)

@@ -8,6 +8,8 @@ from free_energy_cases import l1_2
 
 from ase_hal.free_energy import Hamiltonian, OrderParameters, RunLength, UmbrellaMC, lco
 from ase_hal.free_energy.icet_expansion import from_icet
+from ase_hal.free_energy_run.system_sections import HamiltonianSection
+from ase_hal.runfile.errors import Problems
 
 icet = pytest.importorskip("icet")
 
@@ -31,7 +33,7 @@ def test_energies_are_those_of_the_expansion(occupied, rng):
     assert float(hamiltonian.energy(occupations, supercell)) == pytest.approx(predicted, abs=1e-8)
 
 
-def test_lithium_and_vacancies_of_lco(rng):
+def test_lithium_and_vacancies_of_lco(rng, tmp_path):
     expansion = random_expansion(
         lco.crystal(), [8.0, 5.0], [["Li", "X"], ["Co"], *[["O"]] * 2], rng
     )
@@ -41,6 +43,12 @@ def test_lithium_and_vacancies_of_lco(rng):
     hamiltonian.check_symmetry(hamiltonian.lattice)
     with pytest.raises(ValueError, match=r"Co.*'Li', 'X'"):
         from_icet(expansion, occupied="Co")
+    path = tmp_path / "lco.ce"
+    expansion.write(str(path))
+    section = HamiltonianSection(cluster_expansion=path, occupied="Li")
+    zigzag = OrderParameters.from_ordering(lco.lattice(), lco.zigzag())
+    with pytest.raises(Problems, match="make system.crystal the primitive_structure"):
+        section.build(zigzag, tmp_path)
     with pytest.raises(TypeError, match="got str"):
         from_icet("expansion.ce", occupied="Li")
 

@@ -180,6 +180,8 @@ def test_chunks_change_nothing(monkeypatch):
     for one, other in zip(whole, pieces, strict=True):
         assert np.allclose(one, other, rtol=1e-12, atol=1e-14)
     assert np.allclose(hessian_eigenvalues(surface, eta, chunk=11), eigenvalues, atol=1e-12)
+    each = hessian_eigenvalues(surface, eta, np.full(len(eta), 300.0), chunk=11)
+    assert np.allclose(each, eigenvalues, atol=1e-12)
     assert np.allclose(eigenvalues, np.linalg.eigvalsh(whole[2]), atol=1e-12)
     assert surface.hessian(np.empty((0, 7))).shape == (0, 7, 7)
 

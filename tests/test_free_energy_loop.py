@@ -342,6 +342,15 @@ def test_search_after_two_rises(rng):
     assert isinstance(rounds[4].surface, PolynomialSurface)
     # the next rounds' points are not known to the members that were found
     assert [step.committee is None for step in rounds] == [True, True, False, True, True]
+    # said to be better by the search, but not by the error that was to fall
+    worse = learned(
+        strategy,
+        how=Worsening(),
+        test=test,
+        search=lambda points, fit, *, rng: Discovery(True, fit, Landau(4, x0=0.9), None),
+    )
+    assert [step.searched for step in worse][:3] == [False, False, True]
+    assert not any(step.improved for step in worse)
     searches.clear()
     how = Worsening()
     rounds = learned(strategy, how=how, search=looking(False), test=test)

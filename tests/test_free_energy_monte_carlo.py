@@ -222,7 +222,7 @@ def test_wrong_input_is_named():
         UmbrellaMC(lopsided, l1_2(), temperature_K=300, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="another lattice"):
         UmbrellaMC(lco.hamiltonian(), l1_2(), temperature_K=300, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="is nan"):
+    with pytest.raises(ValueError, match="finite number of eV, got nan"):
         Hamiltonian(lattice, {orbit.clusters[0]: np.nan})
     calculator = monte_carlo()
     with pytest.raises(ValueError, match="outside the domain"):

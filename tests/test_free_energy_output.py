@@ -7,7 +7,15 @@ import pytest
 from free_energy_cases import l1_2
 from free_energy_surfaces import PolynomialG
 
-from ase_hal.free_energy import IDNN, LBFGS, Architecture, Training, on_grid, write_grid
+from ase_hal.free_energy import (
+    IDNN,
+    LBFGS,
+    Architecture,
+    SurfaceCommittee,
+    Training,
+    on_grid,
+    write_grid,
+)
 
 
 def polynomial():
@@ -15,9 +23,9 @@ def polynomial():
     return PolynomialG(invariants, np.linspace(-0.2, 0.3, len(invariants)))
 
 
-def network(temperature_K=300.0):
+def network(temperature_K=300.0, seed=0):
     idnn = IDNN.of(l1_2(), 4, architecture=Architecture((6, 5), (4,)), training=Training(LBFGS(10)))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     eta = l1_2().domain.centre + rng.uniform(-0.1, 0.1, size=(20, 4))
     mu = polynomial().chemical_potentials(eta)
     return idnn.fit(eta, mu, temperature_K=temperature_K, rng=rng)
@@ -85,19 +93,22 @@ def test_grids_name_their_extra(monkeypatch):
         on_grid(polynomial(), AXES)
 
 
+@pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("temperatures", [300.0, np.linspace(250, 400, 20)])
-def test_torchscript_gives_the_values_of_the_surface(temperatures, tmp_path):
+def test_torchscript_gives_the_values_of_the_surface(temperatures, members, tmp_path):
     torch = pytest.importorskip("torch")
     from ase_hal.free_energy import export_torchscript
 
     surface = network(temperatures)
+    if members > 1:
+        surface = SurfaceCommittee(tuple(network(temperatures, seed=i) for i in range(members)))
     export_torchscript(surface, tmp_path / "surface.pt")
     loaded = torch.jit.load(str(tmp_path / "surface.pt"))
     # other numbers of points than the file was traced with
     for n in (1, 17):
         eta = l1_2().domain.centre + np.random.default_rng(n).uniform(-0.1, 0.1, size=(n, 4))
         arguments = [eta]
-        if surface.temperature_is_input:
+        if np.ndim(temperatures):
             arguments.append(np.linspace(260, 390, n))
         tensors = [torch.as_tensor(a) for a in arguments]
         with torch.no_grad():
@@ -117,5 +128,7 @@ def test_a_wrong_export_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="does not give the values"):
         export_torchscript(surface, tmp_path / "surface.pt")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="got a PolynomialG; write_grid takes any surface"):
+        export_torchscript(polynomial(), tmp_path / "surface.pt")
     with pytest.raises(ValueError, match="ends in .pt"):
         export_torchscript(surface, tmp_path / "surface.onnx")

@@ -141,6 +141,9 @@ def test_what_is_far_from_all_points_is_called_a_guess() -> None:
         ("no point near", 0.9, 1.0),
     ]
     assert line.pairs() == "0.000 – 0.300 (no point near), 0.500 – 0.800"
+    unsure = replace(line, doubtful=frozenset([(0, 3), (5, 8)]))
+    assert unsure.pieces()[2] == ("within the error", *line.pieces()[2][1:])
+    assert unsure.pairs() == "0.000 – 0.300 (no point near), 0.500 – 0.800 (within the error)"
 
 
 def test_report_of_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ class Domain:
     lower: Array
     upper: Array
 
+    def __repr__(self) -> str:
+        return f"<Domain: {self.dimension} variables between {len(self.normals)} pairs of walls>"
+
     @classmethod
     def of_slabs(cls, normals: npt.ArrayLike) -> Domain:
         """Region 0 <= normals @ eta <= 1 for normals (m, d); repeated ones count once."""

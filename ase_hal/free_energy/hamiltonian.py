@@ -37,6 +37,10 @@ class Hamiltonian:
     interactions: Mapping[Cluster, float]
     polynomial: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        largest = max(map(len, self.interactions), default=0)
+        return f"<Hamiltonian: {len(self.interactions)} clusters of up to {largest} sites>"
+
     def __post_init__(self) -> None:
         merged: dict[Cluster, float] = {}
         for cluster, energy in self.interactions.items():
@@ -115,7 +119,10 @@ class Hamiltonian:
     def check_symmetry(self, lattice: Lattice) -> None:
         """Raise ValueError unless the interactions have the symmetry of a lattice."""
         if not lattice.same_as(self.lattice):
-            raise ValueError("the Hamiltonian is one of another lattice")
+            raise ValueError(
+                "the Hamiltonian is one of another lattice: another cell, other sites in it, or "
+                "the same in another order"
+            )
         largest = max((abs(energy) for energy in self.interactions.values()), default=0.0)
         for operation in lattice.operations:
             for cluster, energy in self.interactions.items():

@@ -10,7 +10,9 @@ from ase_hal.free_energy.symmetry import Array, IntArray
 try:
     import torch
     from torch import Tensor
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
     raise ImportError("an IDNN needs torch: pip install 'ase-hal[torch]'") from error
 
 

@@ -75,6 +75,14 @@ class IDNNSurface:
     parameters: Mapping[str, Array]
     history: History
 
+    def __repr__(self) -> str:
+        at = "near" if self.temperature_is_input else "at"
+        count = sum(np.size(values) for values in self.parameters.values())
+        return (
+            f"<IDNNSurface: {self.dimension} order parameters, {count} parameters, "
+            f"{at} {self.constants.centre_K:g} K>"
+        )
+
     @property
     def dimension(self) -> int:
         """Number of order parameters d."""

@@ -40,6 +40,10 @@ class Lattice:
     species: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     tolerance: float = 1e-3
 
+    def __repr__(self) -> str:
+        volume = abs(np.linalg.det(self.cell))
+        return f"<Lattice: {len(self.sites)} sites in a cell of {volume:.4g} Å^3>"
+
     def __post_init__(self) -> None:
         if np.shape(self.cell) != (3, 3) or not abs(np.linalg.det(self.cell)) > 1e-6:
             raise ValueError(f"a lattice needs a cell of three independent vectors: {self.cell}")
@@ -115,6 +119,9 @@ class Supercell:
 
     lattice: Lattice
     matrix: IntArray
+
+    def __repr__(self) -> str:
+        return f"<Supercell: {self.n_sites} sites, {self.matrix.tolist()}>"
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.matrix)

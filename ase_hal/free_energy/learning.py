@@ -168,9 +168,9 @@ def learn_free_energy(
     test : Points, optional
         Never fitted to; its error decides when to stop. Without it that of the training set does.
     search : callable, optional
-        Looks for better hyperparameters where the error has risen twice in a row. The search
-        itself says whether it has found such. The committee it finds is queried in the round
-        after it: later on its members would not know the newest points.
+        Looks for better hyperparameters where the error has risen twice in a row. What it finds
+        is kept if it says that they are better and that error is smaller. The committee it finds
+        is queried in the round after it: later on its members would not know the newest points.
     propose, measure : callable
         Replace the functions of these names, for example to pass an executor, or to remember
         what was done.
@@ -264,10 +264,11 @@ class _Fits:
         self.searched = True
         found = self._search(points, self._fit, rng=stream(self._rng, number, _SEARCH))
         self._since = len(self.errors) - 1
-        self.improved = found.improved
-        if found.improved:
+        error = self._error(found.surface, points) if found.improved else np.inf
+        self.improved = error < self.errors[-1]
+        if self.improved:
             self._fit, surface = found.fit, found.surface
-            self.errors[-1] = self._error(surface, points)
+            self.errors[-1] = error
         return surface, found.committee or committee_of(surface)
 
     def _error(self, surface: Surface, points: Points) -> float:

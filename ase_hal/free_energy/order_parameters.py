@@ -61,6 +61,12 @@ class OrderParameters:
     n_trivial: int
     group: Array
 
+    def __repr__(self) -> str:
+        return (
+            f"<OrderParameters: {self.dimension}, {self.n_trivial} of them trivial, "
+            f"{len(self.variants)} variants, cell of {self.n_sites} sites>"
+        )
+
     @classmethod
     def from_ordering(
         cls, lattice: Lattice, ordering: Atoms, occupied: str | None = None

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ase_hal.free_energy.fixed_temperature import AtTemperature
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.symmetry import Array
@@ -98,9 +99,16 @@ class Path:
     eta: Array
     free_energy: Array
 
+    def __repr__(self) -> str:
+        return f"<Path: {len(self.eta)} states of {self.eta.shape[1]} order parameters>"
+
 
 def lowest_path(
-    surface: Surface, order_parameters: OrderParameters, grid: PathGrid | None = None
+    surface: Surface,
+    order_parameters: OrderParameters,
+    grid: PathGrid | None = None,
+    *,
+    temperature_K: float | None = None,
 ) -> Path:
     """Find the lowest free energy at each composition among the points of a grid.
 
@@ -113,7 +121,11 @@ def lowest_path(
     surface : Surface
     order_parameters : OrderParameters
     grid : PathGrid, optional
+    temperature_K : float, optional
+        Of a surface that depends on it.
     """
+    if temperature_K is not None:
+        surface = AtTemperature(surface, temperature_K)
     grid = grid or PathGrid()
     trivial = order_parameters.n_trivial
     orders = grid.orders(order_parameters)

@@ -150,6 +150,10 @@ class Points:
             converged=column("converged", bool),
         )
 
+    def __repr__(self) -> str:
+        at = ", ".join(f"{temperature:g} K" for temperature in self.temperatures_K)
+        return f"<Points: {len(self)} of {self.dimension} order parameters, {at}>"
+
     def __len__(self) -> int:
         return len(self.eta)
 

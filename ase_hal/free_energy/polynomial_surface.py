@@ -85,6 +85,14 @@ class PolynomialSurface:
     mixing: IdealMixing | None = None
     members: tuple[PolynomialSurface, ...] = ()
 
+    def __repr__(self) -> str:
+        count = (1 + self.depends_on_temperature) * self.coefficients[0].size
+        at = "near" if self.depends_on_temperature else "at"
+        return (
+            f"<PolynomialSurface: {self.dimension} order parameters, {count} coefficients, "
+            f"{at} {self.temperature_K:g} K, {len(self.members)} members>"
+        )
+
     @property
     def dimension(self) -> int:
         """Number of order parameters d."""

@@ -31,6 +31,9 @@ class Polynomials:
                 f"{self.exponents.shape}"
             )
 
+    def __repr__(self) -> str:
+        return f"<Polynomials: {len(self)} of {self.dimension} variables>"
+
     def __len__(self) -> int:
         return len(self.coefficients)
 

@@ -39,22 +39,25 @@ class Surface(Protocol):
 def hessian_eigenvalues(
     surface: Surface,
     eta: npt.ArrayLike,
-    temperature_K: float | None = None,
+    temperature_K: npt.ArrayLike | None = None,
     *,
     without: Callable[[Array], Array] | None = None,
     chunk: int = 16_384,
 ) -> Array:
     """Eigenvalues (n, d) of the Hessian at points (n, d), in ascending order, eV per site.
 
-    With `without`, those of what is left of Hessians (n, d, d) after its values at the points are
+    The temperature is one for all points, or (n,) where the surface takes such. With `without`,
+    eigenvalues of what is left of Hessians (n, d, d) after its values at the points are
     subtracted. Only `chunk` Hessians are held at a time: a million points of seven order
     parameters take 56 MB.
     """
     points = checked_points(eta, surface.dimension)
     result = np.empty_like(points)
+    temperatures = np.asarray(temperature_K)
     for start in range(0, len(points), chunk):
         part = slice(start, start + chunk)
-        hessians = surface.hessian(points[part], temperature_K)
+        asked = temperature_K if temperatures.ndim == 0 else temperatures[part]
+        hessians = surface.hessian(points[part], asked)  # type: ignore[arg-type]
         if without is not None:
             hessians = hessians - without(points[part])
         result[part] = np.linalg.eigvalsh(hessians)

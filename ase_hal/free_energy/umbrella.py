@@ -97,6 +97,7 @@ class UmbrellaMC:
             "phi": self.phi.tolist(),
             "supercell": self.supercell.matrix.tolist(),
             "precision": self.run_length.precision,
+            "min_sweeps": self.run_length.min_sweeps,
             "max_sweeps": self.run_length.max_sweeps,
         }
 

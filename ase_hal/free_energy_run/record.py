@@ -143,7 +143,8 @@ class LearningRun:
             if record["branch"] == branch and record["temperature_K"] == temperature_K
         ]
         rows.sort(key=lambda record: record["composition"])
+        names = ("composition", "mu", "mu_error", "order", "converged")
         return {
-            name: np.array([row[name] for row in rows])
-            for name in ("composition", "mu", "mu_error", "order")
+            name: np.array([row[name] for row in rows], bool if name == "converged" else float)
+            for name in names
         }

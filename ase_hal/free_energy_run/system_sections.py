@@ -97,6 +97,12 @@ class HamiltonianSection(Section):
         place, found = self._source(lattice, directory)
         if not isinstance(found, Hamiltonian):
             raise Problems([((place,), f"made a {type(found).__name__}, not a Hamiltonian")])
+        if place == "cluster_expansion" and not found.lattice.same_as(lattice):
+            reason = (
+                "icet describes the lattice by a primitive cell of its own choice: make "
+                "system.crystal the primitive_structure of the cluster expansion"
+            )
+            raise Problems([((place,), reason)])
         try:
             found.check_symmetry(lattice)
         except ValueError as error:

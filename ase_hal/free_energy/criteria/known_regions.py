@@ -42,15 +42,15 @@ class Wells(Criterion):
 class Vertices(Criterion):
     """The lines from the disordered state to perfect order (Algorithm 3).
 
-    The composition stays, the order parameters of the variant are anywhere between none and
-    perfect order, and the others deviate from zero by at most perturbation times round: later
-    rounds look around more.
+    The composition stays, and points are anywhere between no order and a variant's perfect
+    order. Across the line they deviate from it by at most perturbation times round in each order
+    parameter: later rounds look around more, round 0 not at all.
     """
 
     name: ClassVar[str] = "vertices"
 
     def propose(self, known: Knowledge, *, rng: np.random.Generator, weight: float = 1.0) -> Array:
-        """Propose points (n, d); only the small order parameters are perturbed."""
+        """Propose points (n, d), which are perturbed only across their lines."""
         total = max(round(self.count * weight), 1) * self.repeats
         return self.find(known, total, rng=rng)
 
@@ -61,8 +61,9 @@ class Vertices(Criterion):
         places = centre + rng.uniform(0, 1, size=(count, 1)) * along
         width = self.perturbation * known.round
         aside = rng.uniform(-width, width, size=places.shape)
-        aside[np.abs(along) > 1e-9] = 0.0
         aside[:, : known.order_parameters.n_trivial] = 0.0
+        forward = along / np.linalg.norm(along, axis=1, keepdims=True)
+        aside -= (aside * forward).sum(axis=1, keepdims=True) * forward
         return places + aside * known.order_parameters.domain.reach(places, aside)
 
 

@@ -26,7 +26,9 @@ def curve_section(run: LearningRun) -> Section:
         "unbiased runs leave a gap, the free energy is not convex, and only the biased ones see "
         "it. The line is the slope of the learned free energy along its states of lowest free "
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
-        "in a finite supercell fluctuations keep above zero."
+        "in a finite supercell fluctuations keep above zero. An unbiased run may also stay in "
+        "domains of several variants, which have less of it."
+        + _precision(run, temperature)
         + _difference(run, temperature, learned)
         + _failures(run)
     )
@@ -61,6 +63,17 @@ def _difference(run: LearningRun, temperature: float, learned: dict[str, Array] 
     )
 
 
+def _precision(run: LearningRun, temperature: float) -> str:
+    """How many points are less precise than asked, in a sentence."""
+    rows = [r["converged"] for r in run.curve if r["temperature_K"] == temperature]
+    few = len(rows) - sum(rows)
+    others = len({r["temperature_K"] for r in run.curve}) - 1
+    text = f" Shown is the lowest temperature of {others + 1}." if others else ""
+    if few:
+        text += f" {counted(few, 'point')} of {len(rows)} did not become as precise as asked: pale."
+    return text
+
+
 def _failures(run: LearningRun) -> str:
     if not run.curve_failures:
         return ""
@@ -75,15 +88,20 @@ def _draw(run: LearningRun, temperature: float, learned: dict[str, Array] | None
     for branch, marker, colour in (("unbiased", "s", TRAIN), ("biased", "o", TEST)):
         rows = run.curve_branch(temperature, branch)
         face = "white" if branch == "unbiased" else colour
-        label = f"Monte Carlo, {branch}"
-        left.errorbar(
-            rows["composition"], rows["mu"], rows["mu_error"], fmt=marker, color=colour,
-            markerfacecolor=face, markersize=4.5, linewidth=0.8, label=label,
-        )  # fmt: skip
-        right.plot(
-            rows["composition"], rows["order"], marker, color=colour, markerfacecolor=face,
-            markersize=4.5, label=label,
-        )  # fmt: skip
+        label: str | None = f"Monte Carlo, {branch}"
+        for mine, alpha in ((rows["converged"], 1.0), (~rows["converged"], 0.4)):
+            if not mine.any():
+                continue
+            x = rows["composition"][mine]
+            left.errorbar(
+                x, rows["mu"][mine], rows["mu_error"][mine], fmt=marker, color=colour,
+                markerfacecolor=face, markersize=4.5, linewidth=0.8, label=label, alpha=alpha,
+            )  # fmt: skip
+            right.plot(
+                x, rows["order"][mine], marker, color=colour, markerfacecolor=face,
+                markersize=4.5, label=label, alpha=alpha,
+            )  # fmt: skip
+            label = None
     if learned is not None:
         x, mu, order = (learned[name][1:-1] for name in ("composition", "mu", "order"))
         left.plot(x, mu, "-", color=INK, linewidth=1, label="learned surface")

@@ -6,9 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ase_hal.free_energy.fixed_temperature import AtTemperature
-from ase_hal.free_energy.paths import lowest_path, polished
+from ase_hal.free_energy.paths import PathGrid, lowest_path, polished
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, Section, legend, new_figure, stage_looks, tidy
+
+_AROUND = PathGrid(half_width=0.12, composition_step=0.004)
 
 
 def path_section(run: LearningRun) -> Section:
@@ -20,7 +22,8 @@ def path_section(run: LearningRun) -> Section:
         "The state of lowest free energy at each composition around the ordering, among those "
         "in which the first two order parameters differ from zero and those on the way to perfect "
         "order: its two largest order parameters, and its free energy relative to that of the "
-        "disordered state. Where the latter is below zero, the surface has order."
+        "disordered state. Where the latter is below zero, the surface has order. Without order "
+        "all temperatures have the same line."
     )
     return Section(title, text, "path", lambda: _draw(run))
 
@@ -33,7 +36,7 @@ def _draw(run: LearningRun) -> Figure:
     names = [f"{temperature:g} K" for temperature in run.temperatures_K]
     for temperature, look in zip(run.temperatures_K, stage_looks(names).values(), strict=True):
         surface = AtTemperature(run.surface, temperature)
-        path = polished(lowest_path(surface, found), surface, found)
+        path = polished(lowest_path(surface, found, _AROUND), surface, found)
         x = path.eta[:, 0]
         orders = -np.sort(-np.abs(path.eta[:, found.n_trivial :]), axis=1)
         label = f"{temperature:g} K"

@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ase_hal.free_energy.fixed_temperature import chemical_potentials
+from ase_hal.free_energy.paths import Path
 from ase_hal.free_energy.phase_diagram import Isotherm, phase_diagram
+from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, TEST, TRAIN, Section, legend, new_figure, tidy
 
@@ -20,6 +23,7 @@ _LOOKS = {
     "disordered": (TRAIN, 3.5),
     "two phases": ("#9AA3AE", 3.5),
     "no point near": ("#D9DDE2", 1.0),
+    "within the error": ("#5B6470", 1.0),
 }
 
 
@@ -33,11 +37,14 @@ class Line:
     known : (c,) bools
         Whether a Monte Carlo point is near, whichever its temperature.
     ordered : (c,) bools
+    doubtful : set of (int, int)
+        Those tangents of the isotherm that errors of the surface could make.
     """
 
     isotherm: Isotherm
     known: npt.NDArray[np.bool_]
     ordered: npt.NDArray[np.bool_]
+    doubtful: frozenset[tuple[int, int]] = frozenset()
 
     def pieces(self) -> list[tuple[str, float, float]]:
         """Kind, and the compositions at both ends, from the most empty to the most full."""
@@ -49,10 +56,10 @@ class Line:
             j = ends.get(i, i + 1)
             kind = "ordered" if self.ordered[i] and self.ordered[j] else "disordered"
             if j > i + 1:
-                kind = "two phases"
+                kind = "within the error" if (i, j) in self.doubtful else "two phases"
             if not (self.known[i] and self.known[j]):
                 kind = "no point near"
-            if found and found[-1][0] == kind != "two phases":
+            if found and found[-1][0] == kind and j == i + 1:
                 found[-1] = (kind, found[-1][1], x[j])
             else:
                 found.append((kind, x[i], x[j]))
@@ -62,10 +69,13 @@ class Line:
     def pairs(self) -> str:
         """The phases in equilibrium, in words."""
         x = self.isotherm.path.eta[:, 0]
-        words = [
-            f"{x[a]:.3f} – {x[b]:.3f}" + ("" if self.known[[a, b]].all() else " (no point near)")
-            for a, b in self.isotherm.tangents
-        ]
+        words = []
+        for a, b in self.isotherm.tangents:
+            words.append(f"{x[a]:.3f} – {x[b]:.3f}")
+            if not self.known[[a, b]].all():
+                words[-1] += " (no point near)"
+            elif (a, b) in self.doubtful:
+                words[-1] += " (within the error)"
         return ", ".join(words) or "none"
 
 
@@ -84,14 +94,17 @@ def phases_section(run: LearningRun) -> Section:
             "under monte_carlo.temperature the surface depends on temperature."
         )
     isotherms = phase_diagram(run.surface, run.order_parameters, temperatures.tolist())
-    lines = [_line(run, isotherm) for isotherm in isotherms]
+    errors = _Errors.of(run)
+    lines = [_line(run, isotherm, errors) for isotherm in isotherms]
     text = (
         "Where the free energy along its states of lowest free energy lies above a common "
         "tangent, two phases coexist, whose compositions are the ends of the tangent (grey). "
         "Elsewhere there is one phase, called ordered where the largest order parameter is more "
         "than a quarter of that of perfect order. Thin lines are guesses: no Monte Carlo point "
-        f"is within {_NEAR} of the states, and what the surface says of phases there may be "
-        f"wrong. {reach}"
+        f"is within {_NEAR} of the states, or two phases are within the error: the tangent is less "
+        "deep than a quarter of its width times the error of μ₀ (root mean square, of the test set "
+        "where there is one, or of the points at these compositions if that is larger). "
+        f"{reach}"
     )
     columns = ("temperature (K)", "phases in equilibrium, by composition")
     rows = tuple((f"{line.isotherm.temperature_K:.4g}", line.pairs()) for line in lines)
@@ -101,12 +114,53 @@ def phases_section(run: LearningRun) -> Section:
     )  # fmt: skip
 
 
-def _line(run: LearningRun, isotherm: Isotherm) -> Line:
+@dataclass(frozen=True, eq=False)
+class _Errors:
+    """Errors of mu_0 at all points, those of the test set included, and their compositions."""
+
+    composition: Array
+    error: Array
+    typical: float
+
+    @classmethod
+    def of(cls, run: LearningRun) -> _Errors:
+        assert run.surface is not None
+        sets = [points for points in (run.points, run.test) if len(points)]
+        errors = [chemical_potentials(run.surface, s)[:, 0] - s.mu[:, 0] for s in sets]
+        compositions = np.concatenate([s.eta[:, 0] for s in sets])
+        return cls(compositions, np.concatenate(errors), _rms(errors[-1]))
+
+    def between(self, low: float, high: float) -> float:
+        """The typical one, or that between two compositions if it is larger."""
+        inside = (self.composition >= low) & (self.composition <= high)
+        return max(self.typical, _rms(self.error[inside]) if inside.any() else 0.0)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _is_within_error(path: Path, tangent: tuple[int, int], errors: _Errors) -> bool:
+    """Whether an error of mu_0 of the size of the surface's could make a tangent.
+
+    One that is positive in the first half of the width and negative in the second lifts the
+    free energy between by up to half the width times it.
+    """
+    x, ends = path.eta[:, 0], list(tangent)
+    between = slice(tangent[0], tangent[1] + 1)
+    line = np.interp(x[between], x[ends], path.free_energy[ends])
+    depth = (path.free_energy[between] - line).max()
+    low, high = x[ends]
+    return bool(depth < errors.between(low, high) * (high - low) / 4)
+
+
+def _line(run: LearningRun, isotherm: Isotherm, errors: _Errors) -> Line:
     found, eta = run.order_parameters, isotherm.path.eta
     perfect = np.abs(found.wells[0, found.n_trivial :]).max()
     order = np.abs(eta[:, found.n_trivial :]).max(axis=1)
     known = found.distances(eta, run.points.eta)[:, 0] < _NEAR
-    return Line(isotherm, known, order > _ORDERED * perfect)
+    doubtful = [t for t in isotherm.tangents if _is_within_error(isotherm.path, t, errors)]
+    return Line(isotherm, known, order > _ORDERED * perfect, frozenset(doubtful))
 
 
 def _draw(run: LearningRun, lines: list[Line]) -> Figure:
@@ -126,6 +180,6 @@ def _draw(run: LearningRun, lines: list[Line]) -> Figure:
     ax.set_ylim(min(levels) - room, max(levels) + room)
     ax.set_xlim(*run.order_parameters.domain.bounds[0])
     tidy(ax, xlabel="composition η₀", ylabel="temperature (K)")
-    legend(figure, ax, columns=4)
+    legend(figure, ax, columns=5)
     ax.spines["left"].set_color(INK)
     return figure
