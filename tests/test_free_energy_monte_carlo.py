@@ -201,6 +201,16 @@ def test_many_windows_are_the_same_in_threads():
         assert np.array_equal(one.eta, other.eta)
 
 
+def test_a_bar_for_those_who_wait(capsys):
+    points = np.full((2, 4), [0.4, 0.0, 0.0, 0.0])
+    monte_carlo().sample_many(points)
+    assert capsys.readouterr().out == ""
+    monte_carlo().sample_many(points, progress=True)
+    shown = capsys.readouterr().out
+    assert "Monte Carlo" in shown
+    assert "2/2" in shown
+
+
 def test_properties_of_one_point_are_of_one_run():
     calculator = monte_carlo()
     point = [0.4, 0.1, 0, 0]

@@ -88,6 +88,19 @@ def test_windows_beyond_the_domain_end_at_its_walls():
     assert l1_2().domain.contains(calculator.sample(corner).eta)
 
 
+def test_properties_of_one_point_are_of_one_run():
+    calculator = surrogate(precision=1e-3)
+    point = l1_2().domain.centre
+    mu = calculator.get_property("mu", point)
+    assert calculator.get_property("mu", point) is mu
+    eta = calculator.get_property("eta", point)
+    assert np.allclose(mu, -2 * calculator.phi * (eta - point))
+    calculator.precision = 0.0
+    assert calculator.get_property("mu", point) is not mu
+    with pytest.raises(ValueError, match="'energy' is none of"):
+        calculator.get_property("energy", point)
+
+
 def test_many_are_as_one_and_seen_in_order():
     points, seen = inside(l1_2(), 5), []
     many = surrogate().sample_many(points, on_sample=lambda i, s: seen.append((i, s)))

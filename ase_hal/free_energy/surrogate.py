@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from ase_hal.free_energy.domain import Domain
 from ase_hal.free_energy.ensemble import Ensemble
 from ase_hal.free_energy.order_parameters import OrderParameters
+from ase_hal.free_energy.properties import PropertyCalculator
 from ase_hal.free_energy.sample import Sample
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.symmetry import Array
@@ -21,7 +23,7 @@ from ase_hal.randomness import check_generator
 WALL = 1e-7  # eV per site: a potential -WALL ln(distance) keeps order parameters in the domain
 
 
-class SurrogateMC:
+class SurrogateMC(PropertyCalculator):
     r"""Answers as `UmbrellaMC` would if a surface were the true free energy, at little cost.
 
     The bias makes order parameters settle at the minimum of
@@ -75,11 +77,20 @@ class SurrogateMC:
         self.rng = rng
         Ensemble.umbrella(self.temperature_K, np.zeros_like(self.phi), self.phi)  # checks them
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the results depend on, beside the surface."""
+        return {
+            "temperature_K": self.temperature_K,
+            "phi": self.phi.tolist(),
+            "precision": self.precision,
+        }
+
     def with_generator(self, rng: np.random.Generator) -> SurrogateMC:
         """The same calculator with other random numbers."""
         check_generator(rng)
         other = copy.copy(self)
-        other.rng = rng
+        other.rng, other._cache = rng, None
         return other
 
     def sample(
@@ -105,8 +116,9 @@ class SurrogateMC:
         executor: Executor | None = None,
         on_sample: Callable[[int, Sample], None] | None = None,
         rngs: Sequence[np.random.Generator] | None = None,
+        progress: bool = False,
     ) -> list[Sample]:
-        """Solve a window near each of many points, all at once: the executor is not needed.
+        """Solve a window near each of many points, all at once: no executor or bar is needed.
 
         See ``UmbrellaMC.sample_many``.
         """

@@ -15,6 +15,8 @@ from ase_hal.free_energy.ensemble import Ensemble
 from ase_hal.free_energy.hamiltonian import Hamiltonian
 from ase_hal.free_energy.lattice import Supercell
 from ase_hal.free_energy.order_parameters import OrderParameters
+from ase_hal.free_energy.progress_bar import progress_bar
+from ase_hal.free_energy.properties import PropertyCalculator
 from ase_hal.free_energy.run_length import RunLength
 from ase_hal.free_energy.sample import Sample
 from ase_hal.free_energy.symmetry import Array
@@ -23,7 +25,7 @@ from ase_hal.free_energy.window import Windows
 from ase_hal.randomness import check_generator
 
 
-class UmbrellaMC:
+class UmbrellaMC(PropertyCalculator):
     r"""Find chemical potentials at given order parameters by biased Monte Carlo.
 
     ================  =================  =============================================
@@ -57,7 +59,11 @@ class UmbrellaMC:
         Precision asked for, and limits.
     """
 
-    implemented_properties = ("eta", "eta_error", "mu", "mu_error", "energy", "energy_error")
+    implemented_properties = (
+        *PropertyCalculator.implemented_properties,
+        "energy",
+        "energy_error",
+    )
 
     def __init__(
         self,
@@ -81,7 +87,6 @@ class UmbrellaMC:
         self.run_length = run_length or RunLength()
         self.rng = rng
         self._arena = Arena.of(hamiltonian, order_parameters, self.supercell)
-        self._cache: tuple[bytes, Sample] | None = None
         Ensemble.umbrella(self.temperature_K, np.zeros_like(self.phi), self.phi)  # checks them
 
     @property
@@ -155,6 +160,7 @@ class UmbrellaMC:
         executor: Executor | None = None,
         on_sample: Callable[[int, Sample], None] | None = None,
         rngs: Sequence[np.random.Generator] | None = None,
+        progress: bool = False,
     ) -> list[Sample]:
         """Run a window near each of many points.
 
@@ -170,6 +176,8 @@ class UmbrellaMC:
             Called here with the number of a point and its sample as soon as there is one.
         rngs : sequence of np.random.Generator, optional
             One for each point; by default children of that of the calculator.
+        progress : bool
+            Show a bar.
 
         Returns
         -------
@@ -190,14 +198,16 @@ class UmbrellaMC:
         tasks = list(zip(points, windows, streams, strict=True))
         samples: list[Sample | None] = [None] * len(tasks)
         trouble: Exception | None = None
-        for i, result in self._results(tasks, executor):
-            try:
-                sample = samples[i] = result()
-            except Exception as error:
-                trouble = trouble or error
-                continue
-            if on_sample is not None:
-                on_sample(i, sample)
+        with progress_bar(len(tasks), shown=progress) as advance:
+            for i, result in self._results(tasks, executor):
+                try:
+                    sample = samples[i] = result()
+                except Exception as error:
+                    trouble = trouble or error
+                    continue
+                if on_sample is not None:
+                    on_sample(i, sample)
+                advance()
         if trouble is not None:
             raise trouble
         return [sample for sample in samples if sample is not None]
@@ -260,19 +270,6 @@ class UmbrellaMC:
             if on_sample is not None:
                 on_sample(i, sample)
         return samples
-
-    def get_property(self, name: str, eta: npt.ArrayLike) -> Any:
-        """Return one of `implemented_properties` near a point (d,), as `sample` found it.
-
-        The last sample is kept: another property of the same point, with the same parameters, is
-        of the same run.
-        """
-        if name not in self.implemented_properties:
-            raise ValueError(f"{name!r} is none of {self.implemented_properties}")
-        key = np.asarray(eta, dtype=float).tobytes() + repr(self.parameters).encode()
-        if self._cache is None or self._cache[0] != key:
-            self._cache = (key, self.sample(eta))
-        return getattr(self._cache[1], name)
 
     @property
     def _windows(self) -> Windows:

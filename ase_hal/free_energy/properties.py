@@ -1,0 +1,40 @@
+"""Samples as properties of points, as ASE's calculators have them of atoms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ase_hal.free_energy.sample import Sample
+
+
+class PropertyCalculator(ABC):
+    """What has properties near a point: `UmbrellaMC` and whatever takes its place."""
+
+    implemented_properties: ClassVar[tuple[str, ...]] = ("eta", "eta_error", "mu", "mu_error")
+    _cache: tuple[bytes, Sample] | None = None
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """What the results depend on."""
+
+    @abstractmethod
+    def sample(self, eta: npt.ArrayLike) -> Sample:
+        """Find everything near one point (d,)."""
+
+    def get_property(self, name: str, eta: npt.ArrayLike) -> Any:
+        """Return one of `implemented_properties` near a point (d,), as `sample` found it.
+
+        The last sample is kept: another property of the same point, with the same parameters, is
+        of the same run.
+        """
+        if name not in self.implemented_properties:
+            raise ValueError(f"{name!r} is none of {self.implemented_properties}")
+        key = np.asarray(eta, dtype=float).tobytes() + repr(self.parameters).encode()
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, self.sample(eta))
+        return getattr(self._cache[1], name)
