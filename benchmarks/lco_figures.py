@@ -120,8 +120,8 @@ def paths(runs: dict[str, LearningRun], axes: Sequence[Any]) -> None:
             panel.plot(share[:, 0] / 2, energies, color=colour, linestyle=dash, label=label)
     axes[0].set(xlabel="η₁", title="from disorder to order (η₀ = 0.5)")
     axes[1].set(xlabel="η₂ = 0.5 − η₁", title="from one variant to another")
-    for panel in axes:
-        panel.set_ylim(-1.5, 5)
+    for panel, highest in zip(axes, (0.9, 3.0), strict=False):
+        panel.set_ylim(-0.9, highest)
         panel.set_ylabel("g − g(disordered), meV per site")
 
 

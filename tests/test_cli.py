@@ -287,6 +287,16 @@ def test_lines_outside_a_terminal(tmp_path):
     assert "trajectories in a row stayed below the tolerance" in text
 
 
+def test_the_test_set_is_announced(tmp_path):
+    """It takes as long as many iterations, and has no rows."""
+    console = Console(record=True, width=80, file=io.StringIO())
+    event = {"event": "trajectory", "iteration": -1, "stage": "solid", "outcome": "stable"}
+    with RunDisplay(console, tmp_path) as display:
+        for walker in (0, 1):
+            display({**event, "walker": walker, "reason": "", "steps": 5000, "seconds": 1.0})
+    assert console.export_text().count("making the test set: ") == 1
+
+
 def test_table_in_a_terminal(tmp_path):
     console, display, events = shown(tmp_path, terminal=True)
     picture = Console(record=True, width=80, file=io.StringIO())

@@ -24,7 +24,7 @@ class LineDisplay:
         self._console = console
         self._written: set[int] = set()
         self._has_header = False
-        self._has_test = False
+        self._makes_test = self._has_test = False
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -51,6 +51,9 @@ class LineDisplay:
                 self._written.add(row.iteration)
                 self._write_header()
                 self._write(_aligned(row.cells()))
+        if event["event"] == "trajectory" and event["iteration"] < 0 and not self._makes_test:
+            self._makes_test = True
+            self._write("making the test set: trajectories of the last potential, then labels")
         if event["event"] in ("relevance", "end") and progress.test_labels and not self._has_test:
             self._has_test = True
             self._write(f"test set: {plural(progress.test_labels, 'structure')} labelled")
