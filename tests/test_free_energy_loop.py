@@ -351,6 +351,12 @@ def test_search_after_two_rises(rng):
     )
     assert [step.searched for step in worse][:3] == [False, False, True]
     assert not any(step.improved for step in worse)
+    # without a test set nothing but the search has held points out
+    assert learned(
+        strategy,
+        how=Worsening(),
+        search=lambda points, fit, *, rng: Discovery(True, fit, Landau(4, x0=0.9), None),
+    )[2].improved
     searches.clear()
     how = Worsening()
     rounds = learned(strategy, how=how, search=looking(False), test=test)

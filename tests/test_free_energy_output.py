@@ -1,6 +1,7 @@
 """Free energy surfaces on grids and as TorchScript."""
 
 import builtins
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,21 @@ def test_torchscript_gives_the_values_of_the_surface(temperatures, members, tmp_
         assert np.allclose(g.numpy(), surface.free_energy(*arguments), rtol=1e-10)
         assert np.allclose(mu.numpy(), surface.chemical_potentials(*arguments), rtol=1e-10)
         assert np.allclose(hessian.numpy(), surface.hessian(*arguments), rtol=1e-9, atol=1e-12)
+
+
+def test_networks_of_one_temperature_are_exported_together(tmp_path):
+    pytest.importorskip("torch")
+    from ase_hal.free_energy import export_torchscript
+
+    # means of 20 and of 24 temperatures differ in their last digits
+    one = network(298.15)
+    constants = replace(one.constants, centre_K=298.1499999999999)
+    export_torchscript(
+        SurfaceCommittee((one, replace(one, constants=constants))), tmp_path / "two.pt"
+    )
+    other = SurfaceCommittee((one, network(310.0)))
+    with pytest.raises(ValueError, match="of different temperatures"):
+        export_torchscript(other, tmp_path / "other.pt")
 
 
 def test_a_wrong_export_is_not_kept(tmp_path, monkeypatch):

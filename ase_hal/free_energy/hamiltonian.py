@@ -44,7 +44,7 @@ class Hamiltonian:
     def __post_init__(self) -> None:
         merged: dict[Cluster, float] = {}
         for cluster, energy in self.interactions.items():
-            if not isinstance(energy, int | float | np.number) or not np.isfinite(energy):
+            if not np.isrealobj(energy) or isinstance(energy, str) or not np.isfinite(energy):
                 raise ValueError(
                     f"the interaction of cluster {cluster} is a finite number of eV, got {energy!r}"
                 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
 from ase_hal.free_energy.measuring import check_samplers, check_temperatures, measure
@@ -129,15 +130,19 @@ class Round:
 
     @property
     def missed_by(self) -> float:
-        """Median distance of the points of this round from where they were asked for.
+        """How far the points of this round are from where they were asked for.
 
-        Some hundredths where windows hold; more than `MISSED` says that they do not, and that the
-        points are not where the criteria wanted them.
+        The largest difference of an order parameter, the median over the points: some hundredths
+        where windows hold. More than `MISSED` says that they do not, and that the points are not
+        where the criteria wanted them.
         """
-        if not self.found:
-            return 0.0
-        away = [np.linalg.norm(point.eta - point.target) for point in self.found]
-        return float(np.median(away))
+        return missed_by([p.eta for p in self.found], [p.target for p in self.found])
+
+
+def missed_by(eta: npt.ArrayLike, target: npt.ArrayLike) -> float:
+    """Median over points (n, d) of the largest difference from their targets; 0 for none."""
+    away = np.abs(np.asarray(eta) - np.asarray(target))
+    return float(np.median(away.max(axis=1))) if len(away) else 0.0
 
 
 def learn_free_energy(
@@ -169,8 +174,9 @@ def learn_free_energy(
         Never fitted to; its error decides when to stop. Without it that of the training set does.
     search : callable, optional
         Looks for better hyperparameters where the error has risen twice in a row. What it finds
-        is kept if it says that they are better and that error is smaller. The committee it finds
-        is queried in the round after it: later on its members would not know the newest points.
+        is kept if it says that they are better and the error of the test set, if there is one, is
+        smaller with them. The committee it finds is queried in the round after it: later on its
+        members would not know the newest points.
     propose, measure : callable
         Replace the functions of these names, for example to pass an executor, or to remember
         what was done.
@@ -265,7 +271,8 @@ class _Fits:
         found = self._search(points, self._fit, rng=stream(self._rng, number, _SEARCH))
         self._since = len(self.errors) - 1
         error = self._error(found.surface, points) if found.improved else np.inf
-        self.improved = error < self.errors[-1]
+        # without a test set the search knows better: it has held points out
+        self.improved = found.improved and (self._test is None or error < self.errors[-1])
         if self.improved:
             self._fit, surface = found.fit, found.surface
             self.errors[-1] = error

@@ -152,7 +152,7 @@ class Points:
 
     def __repr__(self) -> str:
         at = ", ".join(f"{temperature:g} K" for temperature in self.temperatures_K)
-        return f"<Points: {len(self)} of {self.dimension} order parameters, {at}>"
+        return f"<Points: {len(self)} of {self.dimension} order parameters ({at or 'none'})>"
 
     def __len__(self) -> int:
         return len(self.eta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -37,4 +38,4 @@ class PropertyCalculator(ABC):
         key = np.asarray(eta, dtype=float).tobytes() + repr(self.parameters).encode()
         if self._cache is None or self._cache[0] != key:
             self._cache = (key, self.sample(eta))
-        return getattr(self._cache[1], name)
+        return copy.copy(getattr(self._cache[1], name))

@@ -69,13 +69,18 @@ class SurrogateMC(PropertyCalculator):
             )
         if not 0 <= precision < np.inf:
             raise ValueError(f"the precision is a standard error, got {precision}")
-        self.surface = surface
+        self._surface = surface
         self.order_parameters = order_parameters
         self.temperature_K = float(temperature_K)
         self.phi = Windows.each(order_parameters, phi)
         self.precision = float(precision)
         self.rng = rng
         Ensemble.umbrella(self.temperature_K, np.zeros_like(self.phi), self.phi)  # checks them
+
+    @property
+    def surface(self) -> Surface:
+        """What answers; another one needs another calculator."""
+        return self._surface
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -94,8 +94,10 @@ def _networks(surface: Surface) -> tuple[IDNNSurface, ...]:
             f"networks (IDNNSurface) and committees of them can be exported, got a "
             f"{type(members[0]).__name__}; write_grid takes any surface"
         )
-    if len({member.constants.centre_K for member in networks}) > 1:
-        raise ValueError("the networks are of different temperatures")
+    temperatures = [member.constants.centre_K for member in networks]
+    several = [member.temperature_is_input for member in networks]
+    if len(set(several)) > 1 or not (several[0] or np.allclose(temperatures, temperatures[0])):
+        raise ValueError(f"the networks are of different temperatures: {temperatures} K")
     return networks
 
 

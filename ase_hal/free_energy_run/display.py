@@ -282,7 +282,7 @@ class _Remarks:
 
 def _missed(event: Event) -> str:
     return (
-        f"round {event['round']}: half of the points were found more than "
-        f"{event['missed_by']:.2g} from where they were asked for: the windows do not hold, a "
-        "larger monte_carlo.stiffness does"
+        f"round {event['round']}: half of the points were found with an order parameter more than "
+        f"{event['missed_by']:.2g} off what was asked for: the windows do not hold, a larger "
+        "monte_carlo.stiffness does"
     )

@@ -26,13 +26,15 @@ _SAME = 1e-9  # of the largest number: fits of cluster expansions may differ in 
 def check_system(
     directory: Path, order_parameters: OrderParameters, hamiltonian: Hamiltonian
 ) -> None:
-    """Compare with what a directory's run began with, if there is one.
+    """Compare with what a directory's points were found with, if it has any.
 
     Raises
     ------
     ValueError
         If the order parameters or the Hamiltonian differ.
     """
+    if not _has_points(directory):
+        return
     changed = []
     file = directory / ORDER_PARAMETERS
     if file.is_file() and not _same_parameters(read_order_parameters(file), order_parameters):
@@ -42,9 +44,8 @@ def check_system(
         changed.append("Hamiltonian")
     if changed:
         raise ValueError(
-            f"{directory} holds a run with another {' and another '.join(changed)}, although the "
-            "run file is the same: what it names has changed. Points of both would be mixed; give "
-            "the new run a directory of its own."
+            f"{directory} holds points of another {' and another '.join(changed)}: what the run "
+            "file describes has changed since. Give the new run a directory of its own."
         )
 
 
@@ -52,10 +53,17 @@ def write_system(
     directory: Path, order_parameters: OrderParameters, hamiltonian: Hamiltonian
 ) -> None:
     """Keep what a run begins with, for `check_system` and for those who read its results."""
-    if not (directory / ORDER_PARAMETERS).is_file():
+    known = _has_points(directory)
+    if not known or not (directory / ORDER_PARAMETERS).is_file():
         write_order_parameters(order_parameters, directory / ORDER_PARAMETERS)
-    if not (directory / _HAMILTONIAN).is_file():
+    if not known or not (directory / _HAMILTONIAN).is_file():
         write_json(directory / _HAMILTONIAN, _record(hamiltonian))
+
+
+def _has_points(directory: Path) -> bool:
+    """Whether Monte Carlo has found anything."""
+    files = [directory / f"{name}.jsonl" for name in ("points", "test", "curve")]
+    return any(file.is_file() and file.stat().st_size for file in files)
 
 
 def _same_parameters(one: OrderParameters, other: OrderParameters) -> bool:
@@ -64,11 +72,12 @@ def _same_parameters(one: OrderParameters, other: OrderParameters) -> bool:
         and np.array_equal(one.supercell.matrix, other.supercell.matrix)
         and _close(one.matrix, other.matrix)
         and np.array_equal(one.variants, other.variants)
+        and _close(one.group, other.group)
     )
 
 
 def _record(hamiltonian: Hamiltonian) -> dict[str, Any]:
-    """Interactions in an order of their own, and the polynomial."""
+    """Interactions, sorted by their clusters, and the polynomial."""
     clusters = sorted(hamiltonian.interactions)
     return {
         "clusters": [[[int(x) for x in site] for site in cluster] for cluster in clusters],
@@ -79,9 +88,9 @@ def _record(hamiltonian: Hamiltonian) -> dict[str, Any]:
 
 def _same_energies(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(
-        one["clusters"] == other["clusters"]
-        and _close(one["energies_eV"], other["energies_eV"])
-        and _close(one["polynomial_eV"], other["polynomial_eV"])
+        one.get("clusters") == other["clusters"]
+        and _close(one.get("energies_eV"), other["energies_eV"])
+        and _close(one.get("polynomial_eV"), other["polynomial_eV"])
     )
 
 

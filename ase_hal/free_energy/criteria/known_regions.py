@@ -43,8 +43,8 @@ class Vertices(Criterion):
     """The lines from the disordered state to perfect order (Algorithm 3).
 
     The composition stays, and points are anywhere between no order and a variant's perfect
-    order. Across the line they deviate from it by at most perturbation times round in each order
-    parameter: later rounds look around more, round 0 not at all.
+    order. They deviate from the line by what of a random vector, uniform within perturbation times
+    round in each order parameter, is across it: later rounds look around more, round 0 not at all.
     """
 
     name: ClassVar[str] = "vertices"

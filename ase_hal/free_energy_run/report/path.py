@@ -22,8 +22,8 @@ def path_section(run: LearningRun) -> Section:
         "The state of lowest free energy at each composition around the ordering, among those "
         "in which the first two order parameters differ from zero and those on the way to perfect "
         "order: its two largest order parameters, and its free energy relative to that of the "
-        "disordered state. Where the latter is below zero, the surface has order. Without order "
-        "all temperatures have the same line."
+        "disordered state. Where the latter is below zero, the surface has order. Lines of "
+        "temperatures without order lie on one another."
     )
     return Section(title, text, "path", lambda: _draw(run))
 

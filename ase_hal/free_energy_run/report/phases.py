@@ -18,6 +18,7 @@ from ase_hal.report.style import INK, TEST, TRAIN, Section, legend, new_figure, 
 _LEVELS = 13  # temperatures between the lowest and the highest of the points
 _NEAR = 0.1  # states further than this from every point are guesses
 _ORDERED = 0.25  # of perfect order, where a state counts as ordered
+_TANGENTS = ("two phases", "within the error")  # each with ends of its own
 _LOOKS = {
     "ordered": (TEST, 3.5),
     "disordered": (TRAIN, 3.5),
@@ -59,7 +60,7 @@ class Line:
                 kind = "within the error" if (i, j) in self.doubtful else "two phases"
             if not (self.known[i] and self.known[j]):
                 kind = "no point near"
-            if found and found[-1][0] == kind and j == i + 1:
+            if found and found[-1][0] == kind and kind not in _TANGENTS:
                 found[-1] = (kind, found[-1][1], x[j])
             else:
                 found.append((kind, x[i], x[j]))
@@ -94,7 +95,7 @@ def phases_section(run: LearningRun) -> Section:
             "under monte_carlo.temperature the surface depends on temperature."
         )
     isotherms = phase_diagram(run.surface, run.order_parameters, temperatures.tolist())
-    errors = _Errors.of(run)
+    errors = Errors.of(run)
     lines = [_line(run, isotherm, errors) for isotherm in isotherms]
     text = (
         "Where the free energy along its states of lowest free energy lies above a common "
@@ -102,8 +103,9 @@ def phases_section(run: LearningRun) -> Section:
         "Elsewhere there is one phase, called ordered where the largest order parameter is more "
         "than a quarter of that of perfect order. Thin lines are guesses: no Monte Carlo point "
         f"is within {_NEAR} of the states, or two phases are within the error: the tangent is less "
-        "deep than a quarter of its width times the error of μ₀ (root mean square, of the test set "
-        "where there is one, or of the points at these compositions if that is larger). "
+        "deep than half of its width times the error of μ₀ (root mean square, without the noise "
+        "of Monte Carlo, of the test set where there is one, or of the points at these "
+        "compositions if that is larger). "
         f"{reach}"
     )
     columns = ("temperature (K)", "phases in equilibrium, by composition")
@@ -115,32 +117,38 @@ def phases_section(run: LearningRun) -> Section:
 
 
 @dataclass(frozen=True, eq=False)
-class _Errors:
-    """Errors of mu_0 at all points, those of the test set included, and their compositions."""
+class Errors:
+    """Squared errors of mu_0 at all points, those of the test set included.
+
+    What Monte Carlo itself does not know of mu_0 is subtracted: means may be negative.
+    """
 
     composition: Array
-    error: Array
+    square: Array
     typical: float
 
     @classmethod
-    def of(cls, run: LearningRun) -> _Errors:
+    def of(cls, run: LearningRun) -> Errors:
         assert run.surface is not None
         sets = [points for points in (run.points, run.test) if len(points)]
-        errors = [chemical_potentials(run.surface, s)[:, 0] - s.mu[:, 0] for s in sets]
+        squares = [
+            (chemical_potentials(run.surface, s)[:, 0] - s.mu[:, 0]) ** 2 - s.mu_error[:, 0] ** 2
+            for s in sets
+        ]
         compositions = np.concatenate([s.eta[:, 0] for s in sets])
-        return cls(compositions, np.concatenate(errors), _rms(errors[-1]))
+        return cls(compositions, np.concatenate(squares), _root(squares[-1]))
 
     def between(self, low: float, high: float) -> float:
         """The typical one, or that between two compositions if it is larger."""
         inside = (self.composition >= low) & (self.composition <= high)
-        return max(self.typical, _rms(self.error[inside]) if inside.any() else 0.0)
+        return max(self.typical, _root(self.square[inside]) if inside.any() else 0.0)
 
 
-def _rms(values: Array) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+def _root(squares: Array) -> float:
+    return float(np.sqrt(max(float(np.mean(squares)), 0.0)))
 
 
-def _is_within_error(path: Path, tangent: tuple[int, int], errors: _Errors) -> bool:
+def is_within_error(path: Path, tangent: tuple[int, int], errors: Errors) -> bool:
     """Whether an error of mu_0 of the size of the surface's could make a tangent.
 
     One that is positive in the first half of the width and negative in the second lifts the
@@ -151,15 +159,15 @@ def _is_within_error(path: Path, tangent: tuple[int, int], errors: _Errors) -> b
     line = np.interp(x[between], x[ends], path.free_energy[ends])
     depth = (path.free_energy[between] - line).max()
     low, high = x[ends]
-    return bool(depth < errors.between(low, high) * (high - low) / 4)
+    return bool(depth < errors.between(low, high) * (high - low) / 2)
 
 
-def _line(run: LearningRun, isotherm: Isotherm, errors: _Errors) -> Line:
+def _line(run: LearningRun, isotherm: Isotherm, errors: Errors) -> Line:
     found, eta = run.order_parameters, isotherm.path.eta
     perfect = np.abs(found.wells[0, found.n_trivial :]).max()
     order = np.abs(eta[:, found.n_trivial :]).max(axis=1)
     known = found.distances(eta, run.points.eta)[:, 0] < _NEAR
-    doubtful = [t for t in isotherm.tangents if _is_within_error(isotherm.path, t, errors)]
+    doubtful = [t for t in isotherm.tangents if is_within_error(isotherm.path, t, errors)]
     return Line(isotherm, known, order > _ORDERED * perfect, frozenset(doubtful))
 
 

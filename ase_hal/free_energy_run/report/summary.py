@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ase_hal.free_energy.learning import MISSED
+from ase_hal.free_energy.learning import MISSED, missed_by
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import counted, duration, significant
 
@@ -37,7 +35,7 @@ def summary(run: LearningRun) -> list[tuple[str, str]]:
         ("points", f"{len(run.points):,} in {counted(len(run.rounds), 'round')}"),
         ("less precise than asked", f"{imprecise:,}" if imprecise else "none"),
         ("failed points", f"{failed:,}" if failed else "none"),
-        ("found at a distance from the place asked for", _missed(run)),
+        ("order parameters off what was asked for by", _missed(run)),
     ]
     if run.rounds:
         last = run.rounds[-1]
@@ -57,7 +55,7 @@ def _missed(run: LearningRun) -> str:
     """Median distance of points from their targets."""
     if not len(run.points):
         return "no points"
-    median = float(np.median(np.linalg.norm(run.points.eta - run.points.target, axis=1)))
+    median = missed_by(run.points.eta, run.points.target)
     words = f"{significant(median)} in the median"
     return words + (": the windows do not hold" if median > MISSED else "")
 
