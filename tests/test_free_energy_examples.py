@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from free_energy_cases import l1_2
 
 import ase_hal.free_energy_run.run as run_module
 from ase_hal import free_energy
-from ase_hal.free_energy import PolynomialSurface
+from ase_hal.free_energy import PolynomialSurface, write_order_parameters
 from ase_hal.free_energy.surface_files import write_surface
 from ase_hal.free_energy_run.run import run
 from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
@@ -90,8 +91,9 @@ def test_the_script_of_the_documentation(tmp_path):
     surface = PolynomialSurface.read(tmp_path / "surface.npz")
     (tmp_path / "brass").mkdir()
     write_surface(surface, tmp_path / "brass" / "surface")
-    script.write_text(reading + "print(surface.dimension)")
-    assert execute(script, folder=tmp_path) == "7\n"
+    write_order_parameters(l1_2(), tmp_path / "brass" / "order_parameters.json")
+    script.write_text(reading + "print(surface.dimension, order_parameters.dimension)")
+    assert execute(script, folder=tmp_path) == "7 4\n"
 
 
 def test_every_name_is_documented_outside_of_the_code():
