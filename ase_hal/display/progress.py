@@ -72,6 +72,7 @@ class Progress:
         self.activity = "starting"
         self.end: Event | None = None
         self._current = 0
+        self._makes_test = False
 
     def __call__(self, event: Event) -> None:
         """Take note of an event; kinds that are not known are passed over."""
@@ -98,7 +99,7 @@ class Progress:
     @property
     def complete_rows(self) -> list[Row]:
         """Iterations that are over."""
-        over = self.end is not None or self.test_labels or self.sparse_fits
+        over = self.end is not None or self._makes_test or self.sparse_fits
         return [row for row in self.rows.values() if over or row.iteration < self._current]
 
     def _row(self, event: Event) -> Row:
@@ -118,6 +119,7 @@ class Progress:
 
     def _on_trajectory(self, event: Event) -> None:
         if event["iteration"] < 0:
+            self._makes_test = True
             self.activity = "making the test set: running trajectories"
             return
         row = self._row(event)
@@ -148,6 +150,7 @@ class Progress:
         self.activity = "fitting"
 
     def _on_test(self, event: Event) -> None:
+        self._makes_test = True
         self.test_labels += 1
         if event.get("energy_std"):
             self.test_surprises.append(event["energy_error"] / event["energy_std"])
