@@ -126,7 +126,10 @@ def paths(runs: dict[str, LearningRun], axes: Sequence[Any]) -> None:
 
 
 def monte_carlo_well(temperature_K: float) -> dict[str, float]:
-    """F(well) - F(disordered), meV per site, by integrating mu_1 along the study's windows."""
+    """F(well) - F(disordered), meV per site, by integrating mu_1 along the study's windows.
+
+    Nan where order is no minimum.
+    """
     calculator = UmbrellaMC(
         lco.hamiltonian(),
         ZIGZAG,
@@ -139,7 +142,9 @@ def monte_carlo_well(temperature_K: float) -> dict[str, float]:
     samples = calculator.sample_many(asked)
     eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
     g = cumulative_trapezoid(mu, eta, initial=0)
-    return {"temperature_K": temperature_K, "well_meV": 1000 * float(g[eta > 0.25].min())}
+    ordered = g[eta > 0.25]
+    depth = float(ordered.min()) if ordered.argmin() else np.nan
+    return {"temperature_K": temperature_K, "well_meV": 1000 * depth}
 
 
 def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
@@ -151,6 +156,7 @@ def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:
             reference.append(monte_carlo_well(temperature))
     series = {"learned (wells and vertices)": mine, "Monte Carlo, 864 sites": list(reference)}
     for (name, found), style in zip(series.items(), ("o-", "s--"), strict=True):
+        found = [r for r in found if np.isfinite(r["well_meV"])]
         t = np.array(sorted({r["temperature_K"] for r in found}))
         every = [[r["well_meV"] for r in found if r["temperature_K"] == one] for one in t]
         w = np.array([np.mean(depths) for depths in every])

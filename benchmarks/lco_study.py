@@ -199,7 +199,10 @@ def result(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def well_depth(found: LearningRun) -> float:
-    """Lowest free energy at the composition of the ordering, minus that of disorder, eV."""
+    """Lowest free energy at the composition of the ordering, minus that of disorder, eV.
+
+    Nan where order is no minimum: the free energy falls all the way to disorder.
+    """
     assert found.surface is not None
     surface = AtTemperature(found.surface, found.temperatures_K[0])
     centre = disordered(found.order_parameters)
@@ -207,7 +210,7 @@ def well_depth(found: LearningRun) -> float:
     axis = np.eye(len(centre))[found.order_parameters.n_trivial]
     line = centre + np.linspace(0.25, 0.49, 49)[:, None] * axis
     energies = surface.free_energy(np.vstack([centre, line]))
-    return float(energies[1:].min() - energies[0])
+    return float(energies[1:].min() - energies[0]) if energies[1:].argmin() else np.nan
 
 
 def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -231,7 +234,8 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
                 f"{len(mine)}",
                 f"{np.mean([r['points'] for r in mine]):.0f}",
             )
-            well = f"{np.mean([r['well_meV'] for r in mine]):.2f}"
+            depth = np.mean([r["well_meV"] for r in mine])
+            well = "" if np.isnan(depth) else f"{depth:.2f}"
             cells = ["" if np.isnan(value) else f"{value:.2g}" for value in means]
             lines.append([name.replace("_", " "), *counts, *cells, well])
     return markdown(lines)
