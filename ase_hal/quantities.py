@@ -103,6 +103,7 @@ def _not_negative(dimension: Dimension) -> PlainValidator:
 
 # Types of fields: K, ASE time units, 1/(ASE time units), Å, eV/Å^3, eV, eV/Å, s.
 Temperature = Annotated[float, _not_negative(TEMPERATURE)]
+PositiveTemperature = Annotated[float, _positive(TEMPERATURE)]
 Time = Annotated[float, _positive(TIME)]
 Rate = Annotated[float, _not_negative(RATE)]
 Length = Annotated[float, _positive(LENGTH)]
@@ -110,6 +111,7 @@ Displacement = Annotated[float, _not_negative(LENGTH)]
 Pressure = Annotated[float, _any(PRESSURE)]
 Stiffness = Annotated[float, _positive(PRESSURE)]
 Energy = Annotated[float, _any(ENERGY)]
+PositiveEnergy = Annotated[float, _positive(ENERGY)]
 NotNegativeEnergy = Annotated[float, _not_negative(ENERGY)]
 Force = Annotated[float, _positive(FORCE)]
 Duration = Annotated[float, _positive(DURATION)]

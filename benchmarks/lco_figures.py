@@ -18,9 +18,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from lco_study import NOVELTY, SETS, Case
+from lco_study import NOVELTY, SETS, Case, lowest_minimum
 from sampling_studies import COLOURS
 from scipy.integrate import cumulative_trapezoid
+from scipy.stats import gmean
 
 from ase_hal.free_energy import OrderParameters, RunLength, UmbrellaMC, lco
 from ase_hal.free_energy.criteria.known_regions import disordered
@@ -60,8 +61,7 @@ def errors(results: Sequence[dict[str, Any]], path: Path) -> None:
                 if len(found) > 1:
                     axes.semilogy(np.transpose(found), color=colour, linestyle=dash, lw=0.4)
                 if found:
-                    mean = np.exp(np.mean(np.log(found), axis=0))
-                    axes.semilogy(mean, color=colour, linestyle=dash, marker=".",
+                    axes.semilogy(gmean(found), color=colour, linestyle=dash, marker=".",
                                   label=name.replace("_", " "))  # fmt: skip
         column[0].set_title(title, fontsize="medium")
         if column[0].lines:
@@ -142,9 +142,7 @@ def monte_carlo_well(temperature_K: float) -> dict[str, float]:
     samples = calculator.sample_many(asked)
     eta, mu = np.array([(0, 0), *((s.eta[1], s.mu[1]) for s in samples)]).T
     g = cumulative_trapezoid(mu, eta, initial=0)
-    ordered = g[eta > 0.25]
-    depth = float(ordered.min()) if ordered.argmin() else np.nan
-    return {"temperature_K": temperature_K, "well_meV": 1000 * depth}
+    return {"temperature_K": temperature_K, "well_meV": 1000 * lowest_minimum(g[eta > 0.25])}
 
 
 def wells(results: Sequence[dict[str, Any]], reference: Log, axes: Any) -> None:

@@ -28,10 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import yaml
 from sampling_studies import markdown
+from scipy.stats import gmean
 
 from ase_hal.free_energy.criteria.known_regions import disordered
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
 from ase_hal.free_energy.fixed_temperature import AtTemperature
+from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.free_energy_run.run import run
 from ase_hal.journal import Log, write_atomically
@@ -210,7 +212,12 @@ def well_depth(found: LearningRun) -> float:
     axis = np.eye(len(centre))[found.order_parameters.n_trivial]
     line = centre + np.linspace(0.25, 0.49, 49)[:, None] * axis
     energies = surface.free_energy(np.vstack([centre, line]))
-    return float(energies[1:].min() - energies[0]) if energies[1:].argmin() else np.nan
+    return lowest_minimum(energies[1:]) - float(energies[0])
+
+
+def lowest_minimum(energies: Array) -> float:
+    """The lowest of energies (n,) from a barrier to order; nan where they only rise."""
+    return float(energies.min()) if energies.argmin() else np.nan
 
 
 def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -225,9 +232,9 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
                 continue
             tests = [r["test"] for r in mine]
             means = [
-                _mean([r["train"] for r in mine]), _mean(tests), min(tests), max(tests),
+                gmean([r["train"] for r in mine]), gmean(tests), min(tests), max(tests),
                 PAPER[name] if temperature == 300 else np.nan,
-                *(_mean([r["regions"].get(n, np.nan) for r in mine]) for n in REGIONS),
+                *(gmean([r["regions"].get(n, np.nan) for r in mine]) for n in REGIONS),
             ]  # fmt: skip
             counts = (
                 f"{temperature:g}",
@@ -239,11 +246,6 @@ def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
             cells = ["" if np.isnan(value) else f"{value:.2g}" for value in means]
             lines.append([name.replace("_", " "), *counts, *cells, well])
     return markdown(lines)
-
-
-def _mean(errors: Sequence[float]) -> float:
-    """Geometric: errors of seeds differ by factors."""
-    return float(np.exp(np.mean(np.log(errors))))
 
 
 def main() -> None:

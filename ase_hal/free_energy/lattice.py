@@ -174,8 +174,8 @@ class Supercell:
 
     def repeated(self, repeat: Sequence[int]) -> Supercell:
         """Repeat along the three vectors of the supercell."""
-        if len(repeat) != 3 or min(repeat) < 1:
-            raise ValueError(f"repeat takes three positive integers, got {tuple(repeat)}")
+        if np.shape(repeat) != (3,) or min(repeat) < 1:
+            raise ValueError(f"repeat takes three positive integers, got {repeat!r}")
         return Supercell(self.lattice, np.diag(repeat) @ self.matrix)
 
     def kinds(self, larger: Supercell) -> IntArray:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ase_hal.free_energy.errors import errors_by_criterion, mean_squared_error
 from ase_hal.free_energy.measuring import check_samplers, check_temperatures, measure
@@ -23,7 +22,7 @@ from ase_hal.randomness import stream
 
 # Streams of the parts of a round.
 _PROPOSE, _MEASURE, _FIT, _SEARCH = range(4)
-MISSED = 0.1  # distance from where a point was asked for that is more than one of a window
+MISSED = 0.1  # by which points are missed where windows do not hold
 _RISES = 2  # rounds in a row with a larger error before better hyperparameters are looked for
 
 
@@ -132,17 +131,10 @@ class Round:
     def missed_by(self) -> float:
         """How far the points of this round are from where they were asked for.
 
-        The largest difference of an order parameter, the median over the points: some hundredths
-        where windows hold. More than `MISSED` says that they do not, and that the points are not
-        where the criteria wanted them.
+        See `Points.missed_by`: some hundredths where windows hold. More than `MISSED` says that
+        they do not, and that the points are not where the criteria wanted them.
         """
-        return missed_by([p.eta for p in self.found], [p.target for p in self.found])
-
-
-def missed_by(eta: npt.ArrayLike, target: npt.ArrayLike) -> float:
-    """Median over points (n, d) of the largest difference from their targets; 0 for none."""
-    away = np.abs(np.asarray(eta) - np.asarray(target))
-    return float(np.median(away.max(axis=1))) if len(away) else 0.0
+        return Points.of(self.found, self.points.dimension).missed_by
 
 
 def learn_free_energy(

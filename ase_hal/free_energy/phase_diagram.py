@@ -62,13 +62,18 @@ def common_tangents(
         while len(hull) > 1 and _is_above(composition, free_energy, hull[-2], hull[-1], i):
             hull.pop()
         hull.append(i)
-    found = []
-    for first, last in pairwise(hull):
-        between, ends = slice(first, last + 1), [first, last]
-        line = np.interp(composition[between], composition[ends], free_energy[ends])
-        if last - first > 1 and (free_energy[between] - line).max() > tolerance:
-            found.append((first, last))
-    return tuple(found)
+    return tuple(
+        (first, last)
+        for first, last in pairwise(hull)
+        if last - first > 1 and tangent_depth(composition, free_energy, first, last) > tolerance
+    )
+
+
+def tangent_depth(composition: Array, free_energy: Array, first: int, last: int) -> float:
+    """By how much a free energy (c,) lies above the line between two of its states, at most."""
+    between, ends = slice(first, last + 1), [first, last]
+    line = np.interp(composition[between], composition[ends], free_energy[ends])
+    return float((free_energy[between] - line).max())
 
 
 def isotherm(

@@ -167,6 +167,15 @@ class Points:
         """Number of order parameters d."""
         return self.eta.shape[1]
 
+    @property
+    def missed_by(self) -> float:
+        """The largest difference of an order parameter from its target, median over the points.
+
+        It is 0 where there are none.
+        """
+        away = np.abs(self.eta - self.target)
+        return float(np.median(away.max(axis=1))) if len(away) else 0.0
+
     def weights_by_error(self) -> Array:
         """Weights (n,) for a fit: the mean over components of ``s^2 / (s^2 + mu_error^2)``.
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ase_hal.free_energy.sample import Sample
+from ase_hal.randomness import check_generator
+
+Self = TypeVar("Self", bound="PropertyCalculator")
 
 
 class PropertyCalculator(ABC):
     """What has properties near a point: `UmbrellaMC` and whatever takes its place."""
 
     implemented_properties: ClassVar[tuple[str, ...]] = ("eta", "eta_error", "mu", "mu_error")
+    rng: np.random.Generator
     _cache: tuple[bytes, Sample] | None = None
 
     @property
@@ -26,6 +30,13 @@ class PropertyCalculator(ABC):
     @abstractmethod
     def sample(self, eta: npt.ArrayLike) -> Sample:
         """Find everything near one point (d,)."""
+
+    def with_generator(self: Self, rng: np.random.Generator) -> Self:
+        """The same calculator with other random numbers; all else is shared."""
+        check_generator(rng)
+        other = copy.copy(self)
+        other.rng, other._cache = rng, None
+        return other
 
     def get_property(self, name: str, eta: npt.ArrayLike) -> Any:
         """Return one of `implemented_properties` near a point (d,), as `sample` found it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -90,13 +89,6 @@ class SurrogateMC(PropertyCalculator):
             "phi": self.phi.tolist(),
             "precision": self.precision,
         }
-
-    def with_generator(self, rng: np.random.Generator) -> SurrogateMC:
-        """The same calculator with other random numbers."""
-        check_generator(rng)
-        other = copy.copy(self)
-        other.rng, other._cache = rng, None
-        return other
 
     def sample(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import partial
@@ -79,8 +78,6 @@ class UmbrellaMC(PropertyCalculator):
         check_generator(rng)
         hamiltonian.check_symmetry(order_parameters.supercell.lattice)
         self.order_parameters = order_parameters
-        if np.shape(repeat) != (3,):
-            raise ValueError(f"repeat is three numbers, as (3, 3, 3), got {repeat!r}")
         self.supercell: Supercell = order_parameters.supercell.repeated(repeat)
         self.temperature_K = float(temperature_K)
         self.phi = Windows.each(order_parameters, phi)
@@ -105,12 +102,6 @@ class UmbrellaMC(PropertyCalculator):
             "min_sweeps": self.run_length.min_sweeps,
             "max_sweeps": self.run_length.max_sweeps,
         }
-
-    def with_generator(self, rng: np.random.Generator) -> UmbrellaMC:
-        """The same calculator with other random numbers; tables are shared."""
-        other = copy.copy(self)
-        other.rng, other._cache = rng, None
-        return other
 
     def sample(
         self,

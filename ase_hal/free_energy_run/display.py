@@ -168,7 +168,7 @@ class _Live:
         self._bar.update(
             self._task, completed=progress.done, total=progress.proposed or None, count=count
         )
-        for remark in self._remarks(event):
+        if remark := self._remarks(event):
             self._console.print(Text(remark, style="yellow"))
 
     def picture(self) -> Group:
@@ -197,7 +197,7 @@ class _Lines:
 
     def update(self, event: Event, progress: Progress) -> None:
         kind = event["event"]
-        for remark in self._remarks(event):
+        if remark := self._remarks(event):
             self._write(remark)
         if kind == "test":
             self._write(f"test set: {plural(event['n_points'], 'point')}")
@@ -258,10 +258,10 @@ class _Remarks:
     def __init__(self) -> None:
         self._failed: Counter[str] = Counter()
 
-    def __call__(self, event: Event) -> list[str]:
-        """Lines about an event; of many failures in one place only the first are told."""
+    def __call__(self, event: Event) -> str | None:
+        """A line about an event; of many failures in one place only the first are told."""
         if event["event"] == "round" and event.get("missed_by", 0.0) > MISSED:
-            return [_missed(event)]
+            return _missed(event)
         if event["event"] == "curve" and "failed" in event:
             where = f"composition curve at {event['temperature_K']:g} K"
             what, reason = f"{event['branch']}, {event['value']:.3g}", event["failed"]
@@ -271,13 +271,13 @@ class _Remarks:
             what, reason = event["criterion"], event["reason"]
             file = "test_failed.jsonl" if event["of_test"] else "points_failed.jsonl"
         else:
-            return []
+            return None
         self._failed[where] += 1
         if self._failed[where] <= _TOLD:
-            return [f"point failed ({where}, {what}): {reason}"]
+            return f"point failed ({where}, {what}): {reason}"
         if self._failed[where] == _TOLD + 1:
-            return [f"more points failed ({where}): the reasons are in {file}"]
-        return []
+            return f"more points failed ({where}): the reasons are in {file}"
+        return None
 
 
 def _missed(event: Event) -> str:

@@ -52,12 +52,9 @@ def check_system(
 def write_system(
     directory: Path, order_parameters: OrderParameters, hamiltonian: Hamiltonian
 ) -> None:
-    """Keep what a run begins with, for `check_system` and for those who read its results."""
-    known = _has_points(directory)
-    if not known or not (directory / ORDER_PARAMETERS).is_file():
-        write_order_parameters(order_parameters, directory / ORDER_PARAMETERS)
-    if not known or not (directory / _HAMILTONIAN).is_file():
-        write_json(directory / _HAMILTONIAN, _record(hamiltonian))
+    """Keep what a run is about, for `check_system` and for those who read its results."""
+    write_order_parameters(order_parameters, directory / ORDER_PARAMETERS)
+    write_json(directory / _HAMILTONIAN, _record(hamiltonian))
 
 
 def _has_points(directory: Path) -> bool:

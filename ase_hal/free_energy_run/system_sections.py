@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ase_hal.free_energy import Hamiltonian, Lattice, OrderParameters, RunLength, UmbrellaMC, lco
-from ase_hal.quantities import ENERGY, TEMPERATURE
+from ase_hal.quantities import PositiveEnergy, PositiveTemperature
 from ase_hal.runfile.errors import Problems, reason_of
 from ase_hal.runfile.fields import (
     NOT_EMPTY,
@@ -30,9 +24,6 @@ from ase_hal.runfile.fields import (
     Section,
 )
 from ase_hal.runfile.importing import import_function
-
-Stiffness = Annotated[float, PlainValidator(partial(ENERGY.parse, above=0.0))]
-Temperature = Annotated[float, PlainValidator(partial(TEMPERATURE.parse, above=0.0))]
 
 
 class SystemSection(Section):
@@ -133,8 +124,8 @@ class HamiltonianSection(Section):
 class StiffnessSection(Section):
     """``monte_carlo.stiffness``: phi of the composition and of the other order parameters."""
 
-    composition: Stiffness = 5.0
-    order: Stiffness = 0.05
+    composition: PositiveEnergy = 5.0
+    order: PositiveEnergy = 0.05
 
 
 def _several(value: Any) -> Any:
@@ -151,7 +142,7 @@ class MonteCarloSection(Section):
     """``monte_carlo``: how chemical potentials are found."""
 
     temperature: Annotated[
-        tuple[Temperature, ...],
+        tuple[PositiveTemperature, ...],
         BeforeValidator(_several),
         NOT_EMPTY,
         AfterValidator(_different),

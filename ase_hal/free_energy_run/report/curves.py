@@ -28,7 +28,7 @@ def curve_section(run: LearningRun) -> Section:
         "energy. Order in Monte Carlo is the mean length of the vector of order parameters, which "
         "in a finite supercell fluctuations keep above zero. An unbiased run may also stay in "
         "domains of several variants, which have less of it."
-        + _precision(run, temperature)
+        + _shown(run, temperature)
         + _difference(run, temperature, learned)
         + _failures(run)
     )
@@ -63,12 +63,14 @@ def _difference(run: LearningRun, temperature: float, learned: dict[str, Array] 
     )
 
 
-def _precision(run: LearningRun, temperature: float) -> str:
-    """How many points are less precise than asked, in a sentence."""
+def _shown(run: LearningRun, temperature: float) -> str:
+    """Which temperature is shown, and how many points are less precise than asked."""
+    temperatures = {r["temperature_K"] for r in run.curve}
     rows = [r["converged"] for r in run.curve if r["temperature_K"] == temperature]
     few = len(rows) - sum(rows)
-    others = len({r["temperature_K"] for r in run.curve}) - 1
-    text = f" Shown is the lowest temperature of {others + 1}." if others else ""
+    text = ""
+    if len(temperatures) > 1:
+        text += f" Shown is the lowest temperature of {len(temperatures)}."
     if few:
         text += f" {counted(few, 'point')} of {len(rows)} did not become as precise as asked: pale."
     return text

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ase_hal.free_energy.fixed_temperature import chemical_potentials
 from ase_hal.free_energy.paths import Path
-from ase_hal.free_energy.phase_diagram import Isotherm, phase_diagram
+from ase_hal.free_energy.phase_diagram import Isotherm, phase_diagram, tangent_depth
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import INK, TEST, TRAIN, Section, legend, new_figure, tidy
@@ -154,11 +154,9 @@ def is_within_error(path: Path, tangent: tuple[int, int], errors: Errors) -> boo
     One that is positive in the first half of the width and negative in the second lifts the
     free energy between by up to half the width times it.
     """
-    x, ends = path.eta[:, 0], list(tangent)
-    between = slice(tangent[0], tangent[1] + 1)
-    line = np.interp(x[between], x[ends], path.free_energy[ends])
-    depth = (path.free_energy[between] - line).max()
-    low, high = x[ends]
+    x = path.eta[:, 0]
+    low, high = x[list(tangent)]
+    depth = tangent_depth(x, path.free_energy, *tangent)
     return bool(depth < errors.between(low, high) * (high - low) / 2)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ase_hal.free_energy.learning import MISSED, missed_by
+from ase_hal.free_energy.learning import MISSED
 from ase_hal.free_energy_run.record import LearningRun
 from ase_hal.report.style import counted, duration, significant
 
@@ -55,7 +55,7 @@ def _missed(run: LearningRun) -> str:
     """Median distance of points from their targets."""
     if not len(run.points):
         return "no points"
-    median = missed_by(run.points.eta, run.points.target)
+    median = run.points.missed_by
     words = f"{significant(median)} in the median"
     return words + (": the windows do not hold" if median > MISSED else "")
 
