@@ -20,9 +20,11 @@ _HOME = {
     "Smoothness": "smoothness",
     "Step": "loop",
     "Weights": "weights",
+    "WeightsByType": "weights",
     "label": "reference",
     "learn": "loop",
-    "read_dataset": "datasets",
+    "read_committee": "committees.files",
+    "read_dataset": "data.reading",
     "select": "selection",
     "tune": "tuning",
 }
@@ -39,8 +41,10 @@ __all__ = [
     "Smoothness",
     "Step",
     "Weights",
+    "WeightsByType",
     "label",
     "learn",
+    "read_committee",
     "read_dataset",
     "select",
     "tune",
@@ -48,7 +52,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ase_hal.calculator_committee import CalculatorCommittee
-    from ase_hal.datasets import read_dataset
+    from ase_hal.committees.files import read_committee
+    from ase_hal.data.reading import read_dataset
     from ase_hal.exploration import ExplorationEnded
     from ase_hal.grace_fit import GraceFit
     from ase_hal.linear_committee import LinearCommittee
@@ -62,7 +67,7 @@ if TYPE_CHECKING:
     from ase_hal.selection import select
     from ase_hal.smoothness import Smoothness
     from ase_hal.tuning import tune
-    from ase_hal.weights import Weights
+    from ase_hal.weights import Weights, WeightsByType
 
 
 def __getattr__(name: str) -> Any:

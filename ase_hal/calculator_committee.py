@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar
 
 import cloudpickle
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
-from ase.data import atomic_numbers, chemical_symbols
 
-from ase_hal.committee import REFUSALS
-from ase_hal.parallel import in_order
-from ase_hal.prediction import Array, Prediction, demand_stress
+from ase_hal.baseline import Baseline
+from ase_hal.committee_file import incomplete, read_contents, write_contents
+from ase_hal.committees.members import (
+    Answer,
+    answer,
+    check_members,
+    common_elements,
+    forget,
+    usage_of,
+)
+from ase_hal.fitted_potential import FittedPotential
+from ase_hal.prediction import Prediction, demand_stress
+from ase_hal.threads import all_held, with_help
 
-
-class _Answer(NamedTuple):
-    energy: float  # eV, the one whose derivative the forces are
-    forces: Array  # (N, 3), eV/Å
-    stress: Array | None  # (6,), eV/Å^3
+_VERSION = 1
+# Calculators of python-ace that a file may name: it must not choose what is called.
+_KINDS = ("PyACECalculator", "PyGRACEFSCalculator")
 
 
 class CalculatorCommittee:
@@ -68,11 +76,25 @@ class CalculatorCommittee:
         every prediction, which takes seconds for a large network: it is for members that take
         longer to evaluate than to send. It does not travel with a pickled committee.
 
+    Notes
+    -----
+    Threads may share a committee, and committees may share members: a calculator answers all that
+    is asked about one structure before it turns to another. What it remembers serves the Atoms
+    object that it was asked about last, and is discarded (``calculator.reset()``, where there is
+    such a method) before another one comes. Results therefore do not depend on the order in which
+    structures are asked about, as long as each Atoms object comes once or unchanged, or has the
+    members to itself; objects that move by turns, such as the images of a band, all start afresh.
+    Only trajectories that run in several threads at once and share members with a memory, such as
+    neighbour lists with a skin, may differ from run to run in the last digits: give each
+    a ``copy.copy`` of the committee, as the explorers do.
+
     Examples
     --------
     >>> committee = CalculatorCommittee([load(path) for path in models], floor=1e-3)
     >>> atoms.calc = HALCalculator(committee, tau=0.5)
     """
+
+    file_format: ClassVar[str] = "ase_hal calculator committee"
 
     def __init__(
         self,
@@ -84,7 +106,7 @@ class CalculatorCommittee:
         force_scale: float = 1.0,
         executor: Executor | None = None,
     ) -> None:
-        _check_members(calculators)
+        check_members(calculators)
         if not 0 <= floor < math.inf:
             raise ValueError(f"floor is an energy in eV, 0 or more, got {floor}")
         if ddof not in (0, 1):
@@ -96,7 +118,7 @@ class CalculatorCommittee:
         self.ddof = int(ddof)
         self.force_scale = float(force_scale)
         self.executor = executor
-        self._elements = _common_elements(self.calculators, elements)
+        self._elements = common_elements(self.calculators, elements)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -109,19 +131,25 @@ class CalculatorCommittee:
         """With calculators of its own, which remember nothing: two copies never disturb."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.calculators = copy.deepcopy(self.calculators)
-        _forget(other.calculators)
+        with self._members_held():
+            other.calculators = copy.deepcopy(self.calculators)
+        forget(other.calculators)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         # Calculators hold lambdas once they were used, which pickle does not take.
-        members = cloudpickle.dumps(self.calculators)
+        with self._members_held():
+            members = cloudpickle.dumps(self.calculators)
         return {**self.__dict__, "calculators": members, "executor": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.calculators = cloudpickle.loads(state["calculators"])
-        _forget(self.calculators)
+        forget(self.calculators)
+
+    def _members_held(self) -> AbstractContextManager[None]:
+        """No member is in use meanwhile."""
+        return all_held([usage_of(calculator).lock for calculator in self.calculators])
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
         """See `Committee.predict`; the stress is given only where it is asked for.
@@ -142,7 +170,7 @@ class CalculatorCommittee:
             )
         if stress:
             demand_stress(atoms)
-        answers = self._ask(_bare(atoms), stress)
+        answers = self._ask(atoms, stress)
         energies = np.array([answer.energy for answer in answers])
         forces = np.array([answer.forces for answer in answers])
         deviations = energies - energies.mean()
@@ -168,36 +196,83 @@ class CalculatorCommittee:
             energy_std_stress=std_stress,
         )
 
-    def _ask(self, atoms: Atoms, stress: bool) -> list[_Answer]:
-        jobs = [(calc, number, atoms, stress) for number, calc in enumerate(self.calculators)]
-        return list(in_order(_answer, jobs, self.executor))
+    def write(self, path: str | Path) -> None:
+        """Write ``path`` (JSON) and, beside it, its arrays as ``.npz``; no pickle in either.
 
+        That is possible for committees of potentials that python-ace evaluates, as `PacemakerFit`
+        and `GraceFit` make them. The executor is not written.
 
-def _answer(calculator: Any, number: int, atoms: Atoms, stress: bool) -> _Answer:
-    """One member's answer, checked. At module level so that it can be pickled."""
-    who = f"member {number} ({type(calculator).__name__})"
-    atoms = atoms.copy()
-    try:
-        # Forces first: asked for an energy alone, many calculators compute nothing else.
-        forces = np.array(calculator.get_property("forces", atoms), dtype=float)
-        free = "free_energy" in calculator.implemented_properties
-        energy = float(calculator.get_property("free_energy" if free else "energy", atoms))
-        stresses = None
-        if stress:
-            stresses = np.array(calculator.get_property("stress", atoms), dtype=float)
-    except PropertyNotImplementedError as error:
-        raise PropertyNotImplementedError(f"{who} does not give all of this: {error}") from error
-    except REFUSALS as error:
-        raise CalculationFailed(f"{who} refused the structure: {error}") from error
-    except Exception as error:
-        raise RuntimeError(f"{who} failed: {type(error).__name__}: {error}") from error
-    if forces.shape != (len(atoms), 3) or (stresses is not None and stresses.shape != (6,)):
-        shapes = (forces.shape, None if stresses is None else stresses.shape)
-        raise RuntimeError(f"{who} gave forces and stress of shapes {shapes}")
-    for name, value in (("energy", energy), ("forces", forces), ("stress", stresses)):
-        if value is not None and not np.isfinite(value).all():
-            raise CalculationFailed(f"{who} gave {name} with NaN or infinity")
-    return _Answer(energy, forces, stresses)
+        Raises
+        ------
+        TypeError
+            For members of other kinds; nothing is written then.
+        """
+        described = [
+            {"kind": c.kind, "elements": list(c.elements), "baseline": c.baseline.todict()}
+            for c in self._potentials()
+        ]
+        header = {
+            "format": self.file_format,
+            "version": _VERSION,
+            "floor": self.floor,
+            "ddof": self.ddof,
+            "elements": list(self._elements),
+            "force_scale": self.force_scale,
+            "members": described,
+        }
+        texts = {
+            f"member{i}/text": np.frombuffer(c.text.encode(), dtype=np.uint8)
+            for i, c in enumerate(self._potentials())
+        }
+        write_contents(path, header, texts)
+
+    @classmethod
+    def read(cls, path: str | Path, *, executor: Executor | None = None) -> CalculatorCommittee:
+        """Read what `write` wrote; evaluation needs python-ace.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another kind or version, or is damaged.
+        """
+        header, arrays = read_contents(path, cls.file_format, _VERSION)
+        try:
+            members = [
+                _potential(described, arrays[f"member{i}/text"])
+                for i, described in enumerate(header["members"])
+            ]
+            return cls(
+                members,
+                floor=header["floor"],
+                ddof=header["ddof"],
+                elements=header["elements"],
+                force_scale=header["force_scale"],
+                executor=executor,
+            )
+        except (KeyError, TypeError, UnicodeDecodeError) as error:
+            raise incomplete(path, error) from error
+
+    def _potentials(self) -> list[FittedPotential]:
+        """The members, where all can be written."""
+        potentials = [c for c in self.calculators if type(c) is FittedPotential]
+        if len(potentials) < len(self.calculators):
+            others = {type(c).__name__: None for c in self.calculators}
+            others.pop(FittedPotential.__name__, None)
+            raise TypeError(
+                f"members of type {', '.join(others)} cannot be written: a committee file holds "
+                "potentials that python-ace evaluates (FittedPotential, the members of the "
+                "committees of PacemakerFit and GraceFit). Keep what other calculators are made "
+                "from and make them again, or pickle the committee for your own use"
+            )
+        return potentials
+
+    def _ask(self, atoms: Atoms, stress: bool) -> list[Answer]:
+        bare = _bare(atoms)
+        # elsewhere calculators are copies that are used once, and atoms may be long to send
+        here = self.executor is None or isinstance(self.executor, ThreadPoolExecutor)
+        owner = atoms if here else None
+        jobs = [(c, number, bare, stress, owner) for number, c in enumerate(self.calculators)]
+        return with_help(answer, jobs, self.executor)
 
 
 def _bare(atoms: Atoms) -> Atoms:
@@ -211,48 +286,13 @@ def _bare(atoms: Atoms) -> Atoms:
     return bare
 
 
-def _forget(calculators: Sequence[Any]) -> None:
-    """Make members start afresh: neighbour lists with a memory change the last digits."""
-    for calculator in calculators:
-        reset = getattr(calculator, "reset", None)
-        if callable(reset):
-            reset()
-
-
-def _check_members(calculators: Sequence[Any]) -> None:
-    if len(calculators) < 2:
-        raise ValueError(f"a committee has at least two members, got {len(calculators)}")
-    for number, calculator in enumerate(calculators):
-        if not callable(getattr(calculator, "get_property", None)):
-            raise TypeError(
-                f"member {number} is not an ASE calculator but a {type(calculator).__name__}"
-            )
-        if "forces" not in calculator.implemented_properties:
-            raise ValueError(f"member {number} ({type(calculator).__name__}) gives no forces")
-    if len({id(calculator) for calculator in calculators}) < len(calculators):
-        raise ValueError("the members are different objects, got the same calculator twice")
-
-
-def _common_elements(calculators: Sequence[Any], elements: Sequence[str] | None) -> tuple[str, ...]:
-    """Elements as given, or as all members that know their own agree on."""
-    if elements is not None:
-        if wrong := [symbol for symbol in elements if symbol not in atomic_numbers]:
-            raise ValueError(f"elements are chemical symbols, got {wrong}")
-        if not elements:
-            raise ValueError("elements is empty: a committee knows at least one")
-        elements = tuple(elements)
-    source = "the committee"
-    for number, calculator in enumerate(calculators):
-        declared = getattr(calculator, "elements", None)
-        if declared is None:
-            continue
-        declared = tuple(declared)
-        here = f"member {number} ({type(calculator).__name__})"
-        if elements is None:
-            elements, source = declared, here
-        elif set(declared) != set(elements):
-            raise ValueError(
-                f"members with different elements: {source} has {', '.join(elements)}, "
-                f"{here} has {', '.join(declared)}"
-            )
-    return tuple(chemical_symbols[1:]) if elements is None else tuple(elements)
+def _potential(described: Mapping[str, Any], text: Any) -> FittedPotential:
+    """A member from a file."""
+    if described["kind"] not in _KINDS:
+        raise ValueError(f"a potential is of kind {' or '.join(_KINDS)}, got {described['kind']!r}")
+    return FittedPotential(
+        text.tobytes().decode(),
+        described["kind"],
+        described["elements"],
+        Baseline.fromdict(described["baseline"]),
+    )

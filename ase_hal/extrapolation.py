@@ -54,7 +54,7 @@ class ExtrapolationGrade:
             )
         if not len(dataset):
             raise ValueError("the dataset is empty: nothing to compare with")
-        self._evaluator = committee.basis.evaluator()
+        self._evaluators = committee.basis.evaluators()
         self._factor = committee.posterior.covariance_factor
         self._largest = np.zeros(119)
         for atoms in dataset:
@@ -68,7 +68,8 @@ class ExtrapolationGrade:
 
     def _variance(self, atoms: Atoms) -> Array:
         """Variance of the energy of every atom, (N,), eV^2."""
-        return ((self._evaluator.atomic_descriptors(atoms) @ self._factor) ** 2).sum(axis=1)
+        with self._evaluators.borrowed() as evaluator:
+            return ((evaluator.atomic_descriptors(atoms) @ self._factor) ** 2).sum(axis=1)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from ase_hal.prediction import has_stress
 class FittedPotential(BaseCalculator):
     """A potential that python-ace evaluates, on top of its baseline.
 
-    It holds the text of the potential, so that it needs no files and can be pickled.
+    It holds the text of the potential, so that it needs no files and can be pickled. Threads that
+    share one take turns.
 
     Parameters
     ----------
@@ -42,30 +44,39 @@ class FittedPotential(BaseCalculator):
         self.elements = tuple(elements)
         self.baseline = baseline
         self._model: Any = None
+        self._lock = RLock()
 
     def write(self, path: str | Path) -> None:
         """Write the potential file, which knows nothing of the baseline."""
-        Path(path).write_text(self.text)
+        Path(path).write_text(self.text, encoding="utf-8")
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """One of the `implemented_properties`; ASE's getters call this."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self, atoms: Atoms, properties: Sequence[str], system_changes: Sequence[str]
     ) -> None:
         """Everything at once; called by ASE."""
-        model = self._loaded()
-        periodic = periodic_or_not(atoms, model.cutoff)
-        model.calculate(periodic)
-        energy, forces, virial = self.baseline.evaluate(atoms)
-        energy += float(model.results["energy"])
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": model.results["forces"] + (0.0 if forces is None else forces),
-        }
-        if has_stress(atoms):
-            # Virials per volume; the periodic stand-in of a slab has a larger one.
-            fitted = model.results["stress"] * periodic.cell.volume
-            total = fitted - (0.0 if virial is None else virial)
-            self.results["stress"] = total / atoms.cell.volume
+        with self._lock:
+            model = self._loaded()
+            periodic = periodic_or_not(atoms, model.cutoff)
+            model.calculate(periodic)
+            energy, forces, virial = self.baseline.evaluate(atoms)
+            energy += float(model.results["energy"])
+            self.results = {
+                "energy": energy,
+                "free_energy": energy,
+                "forces": model.results["forces"] + (0.0 if forces is None else forces),
+            }
+            if has_stress(atoms):
+                # Virials per volume; the periodic stand-in of a slab has a larger one.
+                fitted = model.results["stress"] * periodic.cell.volume
+                total = fitted - (0.0 if virial is None else virial)
+                self.results["stress"] = total / atoms.cell.volume
 
     def _loaded(self) -> Any:
         if self._model is None:
@@ -78,7 +89,13 @@ class FittedPotential(BaseCalculator):
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None, "atoms": None, "results": {}}
+        state = {**self.__dict__, "_model": None, "atoms": None, "results": {}}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = RLock()
 
 
 def periodic_or_not(atoms: Atoms, cutoff: float) -> Atoms:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -14,14 +14,14 @@ from scipy.linalg.blas import dsymv
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
-from ase_hal.committee_file import incomplete, read_committee, write_committee
+from ase_hal.committee_file import incomplete, read_with_basis, write_with_basis
 from ase_hal.prediction import Array, Prediction, demand_stress, has_stress
 from ase_hal.regression import Posterior
+from ase_hal.threads import threadsafe_cached_property
 
 if TYPE_CHECKING:
-    from ase_hal.ace.evaluator import Evaluator
+    from ase_hal.ace.evaluators import EvaluatorPool
 
-_FORMAT = "ase_hal linear committee"
 _VERSION = 1
 
 
@@ -55,6 +55,8 @@ class LinearCommittee:
     the same for any number of members.
     """
 
+    file_format: ClassVar[str] = "ase_hal linear committee"
+
     def __init__(
         self,
         basis: ACEBasis,
@@ -86,32 +88,44 @@ class LinearCommittee:
     def elements(self) -> tuple[str, ...]:
         return self.basis.elements
 
-    @cached_property
-    def _evaluator(self) -> Evaluator:
-        return self.basis.evaluator()
+    @property
+    def cutoff(self) -> float:
+        """How far atoms feel each other, Å: the longest cutoff of the basis."""
+        return self.basis.cutoff
+
+    @threadsafe_cached_property
+    def _evaluators(self) -> EvaluatorPool:
+        return self.basis.evaluators()
 
     @cached_property
     def _deviations(self) -> Array:
         return self.members - self.posterior.mean
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_evaluator", "_deviations")}
+        state = self.__dict__.copy()  # in one step: another thread may add to it
+        for name in ("_evaluators", "_deviations"):
+            state.pop(name, None)
+        return state
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
         """See `Committee.predict`; the stress is free and given wherever it has a meaning."""
         if stress:
             demand_stress(atoms)
-        B = self._evaluator.descriptors(atoms)
-        deviations = self._deviations @ B
-        model_std, direction = self._spread(B, deviations)
-        energy_std = float(np.hypot(model_std, self.noise_std * np.sqrt(len(atoms))))
-        # At sigma = 0 there is no direction of growing uncertainty.
-        gradient = direction / energy_std if energy_std > 0 else np.zeros_like(B)
-        forces, virials = self._evaluator.forces(np.stack([self.posterior.mean, gradient]))
+        evaluator = self._evaluators.take()
+        try:
+            B = evaluator.descriptors(atoms)
+            deviations = self._deviations @ B
+            model_std, direction = self._spread(B, deviations)
+            energy_std = float(np.hypot(model_std, self.noise_std * math.sqrt(len(atoms))))
+            # At sigma = 0 there is no direction of growing uncertainty.
+            gradient = direction / energy_std if energy_std > 0 else np.zeros_like(B)
+            forces, virials = evaluator.forces(np.stack([self.posterior.mean, gradient]))
+            member_forces = evaluator.forces(self.members)[0] if members else None
+        finally:
+            self._evaluators.give(evaluator)
         shift, pair_forces, pair_virial = self.baseline.evaluate(atoms)
         energy = float(self.posterior.mean @ B) + shift
         mean_forces, mean_virial = forces[0], virials[0]
-        member_forces = self._evaluator.forces(self.members)[0] if members else None
         if pair_forces is not None and pair_virial is not None:
             mean_forces, mean_virial = mean_forces + pair_forces, mean_virial + pair_virial
             member_forces = None if member_forces is None else member_forces + pair_forces
@@ -140,13 +154,23 @@ class LinearCommittee:
 
     def energy_covariance(self, structures: Sequence[Atoms]) -> Array:
         """Posterior covariance of the energies of n structures without noise, (n, n), eV^2."""
-        B = np.array([self._evaluator.descriptors(atoms) for atoms in structures])
+        with self._evaluators.borrowed() as evaluator:
+            B = np.array([evaluator.descriptors(atoms) for atoms in structures])
         return B.reshape(-1, self.basis.size) @ self.posterior.covariance @ B.T
+
+    def energy_factor(self, structures: Sequence[Atoms]) -> Array:
+        """Factor L of `energy_covariance`, which is L L^T: (n, r), eV, for any number n.
+
+        r is the number of columns of the posterior's `covariance_factor`.
+        """
+        with self._evaluators.borrowed() as evaluator:
+            B = np.array([evaluator.descriptors(atoms) for atoms in structures])
+        return B.reshape(-1, self.basis.size) @ self.posterior.covariance_factor
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (JSON) and, beside it, its arrays as ``.npz``; no pickle in either."""
         header = {
-            "format": _FORMAT,
+            "format": self.file_format,
             "version": _VERSION,
             "baseline": self.baseline.todict(),
             "noise_std": self.noise_std,
@@ -164,7 +188,7 @@ class LinearCommittee:
             "prior_precision": self.posterior.prior_precision,
             "members": self.members,
         }
-        write_committee(path, header, arrays, self.basis)
+        write_with_basis(path, header, arrays, self.basis)
 
     @classmethod
     def read(cls, path: str | Path) -> LinearCommittee:
@@ -175,7 +199,7 @@ class LinearCommittee:
         ValueError
             If the file is of another kind or version, or is damaged.
         """
-        header, arrays, basis = read_committee(path, _FORMAT, _VERSION)
+        header, arrays, basis = read_with_basis(path, cls.file_format, _VERSION)
         try:
             posterior = Posterior(
                 mean=arrays["mean"],

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
-from ase_hal.committee_file import below, incomplete, read_committee, write_committee
+from ase_hal.committee_file import below, incomplete, read_with_basis, write_with_basis
 from ase_hal.networks import AtomicNetworks
 from ase_hal.prediction import Prediction, demand_stress, has_stress
+from ase_hal.threads import threadsafe_cached_property
 
 if TYPE_CHECKING:
-    from ase_hal.ace.evaluator import Evaluator
+    from ase_hal.ace.evaluators import EvaluatorPool
 
-_FORMAT = "ase_hal network committee"
-_VERSION = 1
+_VERSION = 2
 
 
 class NetworkCommittee:
@@ -50,6 +49,8 @@ class NetworkCommittee:
     force_scale : float
         Mean force of the training set, eV/Å.
     """
+
+    file_format: ClassVar[str] = "ase_hal network committee"
 
     def __init__(
         self,
@@ -85,38 +86,46 @@ class NetworkCommittee:
     def elements(self) -> tuple[str, ...]:
         return self.basis.elements
 
-    @cached_property
-    def _evaluator(self) -> Evaluator:
-        return self.basis.evaluator()
+    @property
+    def cutoff(self) -> float:
+        """How far atoms feel each other, Å: the longest cutoff of the basis."""
+        return self.basis.cutoff
+
+    @threadsafe_cached_property
+    def _evaluators(self) -> EvaluatorPool:
+        return self.basis.evaluators()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: v for name, v in self.__dict__.items() if name != "_evaluator"}
+        state = self.__dict__.copy()  # in one step: another thread may add to it
+        state.pop("_evaluators", None)
+        return state
 
     def predict(self, atoms: Atoms, members: bool = False, stress: bool = False) -> Prediction:
         """See `Committee.predict`; the stress is free and given wherever it has a meaning."""
         if stress:
             demand_stress(atoms)
-        descriptors = self._evaluator.atomic_descriptors(atoms)
         of_element = {e: np.flatnonzero(atoms.symbols == e) for e in self.elements}
-        answers = {e: self.networks[e].evaluate(descriptors[i]) for e, i in of_element.items()}
         shift, pair_forces, pair_virial = self.baseline.evaluate(atoms)
-        energies = shift + sum(energy.sum(axis=1) for energy, _ in answers.values())
-        deviations = energies - energies.mean()
-        model_std = float(np.sqrt(np.mean(deviations**2)))
-        sigma = math.hypot(model_std, self.noise_std * math.sqrt(len(atoms)))
-        # At sigma = 0 there is no direction of growing uncertainty.
-        direction = deviations / (len(self) * sigma) if sigma > 0 else np.zeros(len(self))
-        mixtures = [np.full(len(self), 1 / len(self)), direction]
-        if members:
-            mixtures += list(np.eye(len(self)))
-        results = []
-        for mixture in mixtures:
-            weights = np.zeros_like(descriptors)
-            for element, (_, slopes) in answers.items():
-                components = self.networks[element].components
-                here = np.ix_(of_element[element], components.columns)
-                weights[here] = np.tensordot(mixture, slopes, axes=1) @ components.vectors.T
-            results.append(self._evaluator.atomic_forces(weights))
+        with self._evaluators.borrowed() as evaluator:
+            descriptors = evaluator.atomic_descriptors(atoms)
+            answers = {e: self.networks[e].evaluate(descriptors[i]) for e, i in of_element.items()}
+            energies = shift + sum(energy.sum(axis=1) for energy, _ in answers.values())
+            deviations = energies - energies.mean()
+            model_std = float(np.sqrt(np.mean(deviations**2)))
+            sigma = math.hypot(model_std, self.noise_std * math.sqrt(len(atoms)))
+            # At sigma = 0 there is no direction of growing uncertainty.
+            direction = deviations / (len(self) * sigma) if sigma > 0 else np.zeros(len(self))
+            mixtures = [np.full(len(self), 1 / len(self)), direction]
+            if members:
+                mixtures += list(np.eye(len(self)))
+            results = []
+            for mixture in mixtures:
+                weights = np.zeros_like(descriptors)
+                for element, (_, slopes) in answers.items():
+                    components = self.networks[element].components
+                    here = np.ix_(of_element[element], components.columns)
+                    weights[here] = np.tensordot(mixture, slopes, axes=1) @ components.vectors.T
+                results.append(evaluator.atomic_forces(weights))
         forces = np.array([f for f, _ in results])
         virials = np.array([v for _, v in results])
         if pair_forces is not None and pair_virial is not None:
@@ -140,7 +149,7 @@ class NetworkCommittee:
     def write(self, path: str | Path) -> None:
         """Write ``path`` (JSON) and, beside it, its arrays as ``.npz``; no pickle in either."""
         header = {
-            "format": _FORMAT,
+            "format": self.file_format,
             "version": _VERSION,
             "baseline": self.baseline.todict(),
             "noise_std": self.noise_std,
@@ -151,7 +160,7 @@ class NetworkCommittee:
             for element, networks in self.networks.items()
             for name, array in networks.to_arrays().items()
         }
-        write_committee(path, header, arrays, self.basis)
+        write_with_basis(path, header, arrays, self.basis)
 
     @classmethod
     def read(cls, path: str | Path) -> NetworkCommittee:
@@ -162,7 +171,7 @@ class NetworkCommittee:
         ValueError
             If the file is of another kind or version, or is damaged.
         """
-        header, arrays, basis = read_committee(path, _FORMAT, _VERSION)
+        header, arrays, basis = read_with_basis(path, cls.file_format, _VERSION)
         try:
             return cls(
                 basis,

@@ -7,9 +7,13 @@ evaluated. Importing it installs a logging handler on the root logger, which is 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ase_hal.ace.specification_checks import check_bonds, check_functions_built
 
 if TYPE_CHECKING:
     from pyace.basis import ACEBBasisSet, BBasisConfiguration
@@ -22,6 +26,12 @@ LINEAR_EMBEDDING = {
     "drho_core_cut": 250,
 }
 
+# A thread that looked at the handlers while another imports would put back those of python-ace.
+_importing = threading.Lock()
+
+# Pacemaker takes so many of the functions that the other keys allow.
+_FUNCTION_LIMIT = "number_of_functions_per_element"
+
 
 def import_pyace() -> Any:
     """Import python-ace without letting it reconfigure the root logger.
@@ -31,18 +41,19 @@ def import_pyace() -> Any:
     ImportError
         With what to install, where python-ace is missing.
     """
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    try:
-        import pyace
-    except ImportError as error:
-        raise ImportError(
-            "building or exporting an ACE basis needs python-ace: "
-            "pip install 'python-ace>=0.4.0rc1'"
-        ) from error
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+    with _importing:
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
+        try:
+            import pyace
+        except ImportError as error:
+            raise ImportError(
+                "building or exporting an ACE basis needs python-ace: "
+                "pip install 'python-ace>=0.4.0rc1'"
+            ) from error
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
     return pyace
 
 
@@ -57,16 +68,42 @@ def configuration(
         The ``potential`` section of a pacemaker input (elements, bonds, functions, ...).
     keep : callable, optional
         Filter on pacemaker's function specifications (``.ns``, ``.ls``, ``.elements``).
+
+    Raises
+    ------
+    ValueError
+        For what pacemaker refuses, and for what it builds otherwise than it was asked for.
     """
     pyace = import_pyace()
-    try:
-        config = pyace.create_multispecies_basis_config(dict(specification))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"pacemaker refuses this basis specification: {error}") from error
+    extension = pyace.multispecies_basisextension
+    asked = dict(specification)
+    check_bonds(
+        _accepted(extension.generate_bonds_ext, asked), float(asked.get("deltaSplineBins", 0.001))
+    )
+    config = _accepted(pyace.create_multispecies_basis_config, asked)
+    everything = config
+    if _FUNCTION_LIMIT in asked["functions"]:
+        functions = {k: v for k, v in asked["functions"].items() if k != _FUNCTION_LIMIT}
+        everything = _accepted(
+            pyace.create_multispecies_basis_config, {**asked, "functions": functions}
+        )
+    check_functions_built(
+        _accepted(extension.generate_blocks_specifications_dict, asked),
+        {tuple(block.block_name.split()): block.funcspecs for block in everything.funcspecs_blocks},
+    )
     if keep is not None:
         for block in config.funcspecs_blocks:
             block.funcspecs = [f for f in block.funcspecs if keep(f)]
     return config
+
+
+def _accepted(build: Callable[[Any], Any], specification: Mapping[str, Any]) -> Any:
+    """What one of pacemaker's functions makes of a specification; ValueError where it refuses."""
+    try:
+        # It may change what it is given.
+        return build(deepcopy(dict(specification)))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"pacemaker refuses this basis specification: {error}") from error
 
 
 def read_configuration(path: str | Path) -> BBasisConfiguration:

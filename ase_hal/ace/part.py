@@ -1,13 +1,14 @@
-"""One basis together with its buffers: the calls into the kernels."""
+"""One basis, compiled, and together with buffers: the calls into the kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ase_hal.ace.kernels.layout import LANES, Basis, List, Work, aligned, build_basis
@@ -24,41 +25,73 @@ _NOTHING = (np.empty((0, 0)), np.empty(0), np.empty((0, 0, 3)), np.empty((0, 6))
 
 
 class Structure:
-    """What kernels need to know of some atoms."""
+    """What kernels need to know of some atoms.
 
-    def __init__(self, atoms: Atoms, pairs: List, positions: Array, shifts: Array) -> None:
-        self.symbols = atoms.symbols
-        self.n_atoms = len(atoms)
+    Attributes
+    ----------
+    blocks : (int, int)
+        First and last (exclusive) block.
+    """
+
+    __slots__ = ("blocks", "n_atoms", "numbers", "pairs", "positions", "shifts")
+
+    def __init__(self, numbers: Array, pairs: List, positions: Array, shifts: Array) -> None:
+        self.numbers = numbers
+        self.n_atoms = len(numbers)
         self.pairs = pairs
         self.positions = positions
         self.shifts = shifts
-
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """First and last (exclusive) block."""
-        return 0, len(self.pairs.block_species)
+        self.blocks = (0, len(pairs.block_species))
 
 
-class Part:
-    """One basis with its buffers.
+class CompiledTables:
+    """One basis as the kernels want it: nothing changes any more, all threads share it.
 
     Parameters
     ----------
     tables : FunctionTables
+    """
+
+    def __init__(self, tables: FunctionTables) -> None:
+        from ase_hal.ace.kernels import passes, rows, single_atoms
+
+        self.passes, self.rows, self.single_atoms = passes, rows, single_atoms
+        self.tables = tables
+        self.basis, self.program = build_basis(tables)
+        self.couplings = self.program.couplings
+        self.expansion = self.couplings.T.tocsr()
+        self.function_first = np.searchsorted(tables.central, np.arange(len(tables.elements) + 1))
+        self._row_program: RowProgram | None = None
+        self._lock = Lock()
+
+    @property
+    def row_program(self) -> RowProgram:
+        """Of the derivatives of every function; compiled when it is first asked for."""
+        with self._lock:
+            if self._row_program is None:
+                self._row_program = compile_rows(self.tables, self.program.numbering)
+            return self._row_program
+
+
+class Part:
+    """One basis with its buffers, for one thread at a time.
+
+    Parameters
+    ----------
+    compiled : CompiledTables
     column : int
         Number of functions of the parts before this one.
     """
 
-    def __init__(self, tables: FunctionTables, column: int) -> None:
-        from ase_hal.ace.kernels import passes, rows, single_atoms
-
-        self._passes, self._rows, self._single_atoms = passes, rows, single_atoms
-        self.tables = tables
+    def __init__(self, compiled: CompiledTables, column: int) -> None:
+        self.compiled = compiled
+        self.tables = tables = compiled.tables
         self.columns = slice(column, column + tables.size)
-        self.basis, self._program = build_basis(tables)
-        self._couplings = self._program.couplings
-        self._expansion = self._couplings.T.tocsr()
-        self._function_first = np.searchsorted(tables.central, np.arange(len(tables.elements) + 1))
+        self.basis, self._program = compiled.basis, compiled.program
+        self._passes, self._rows = compiled.passes, compiled.rows
+        self._single_atoms = compiled.single_atoms
+        self._couplings, self._expansion = compiled.couplings, compiled.expansion
+        self._function_first = compiled.function_first
         self._leaves = aligned(len(self._program.partner))
         self._by_function = aligned(tables.size + LANES)
         self._row_program: RowProgram | None = None
@@ -113,7 +146,7 @@ class Part:
     def rows(self, structure: Structure, forces: Array, virial: Array) -> Array:
         """Add to the columns of this part in forces (N, 3, n) and virial (6, n); return B."""
         if self._row_program is None:
-            self._row_program = compile_rows(self.tables, self._program.numbering)
+            self._row_program = self.compiled.row_program
             n_entries = int(np.diff(self._row_program.entry_start).max())
             n_alpha = self.basis.n_base + self.basis.n_lm * self.basis.n_max
             sizes = (n_entries + LANES, n_entries + LANES, 3 * n_alpha, 3 * LANES)
@@ -152,10 +185,11 @@ class Part:
         )  # fmt: skip
         if trouble[0]:
             i, j = int(trouble[0]) - 1, int(trouble[1])
-            species = [self.tables.elements.index(structure.symbols[atom]) for atom in (i, j)]
+            symbols = [chemical_symbols[structure.numbers[atom]] for atom in (i, j)]
+            species = [self.tables.elements.index(symbol) for symbol in symbols]
             bound = (self.tables.cutoffs / self.tables.bins)[species[0], species[1]]
             raise ValueError(
-                f"atoms {i} ({structure.symbols[i]}) and {j} ({structure.symbols[j]}) are "
+                f"atoms {i} ({symbols[0]}) and {j} ({symbols[1]}) are "
                 f"{trouble[2]:.3g} Å apart; radial functions start at {bound:.3g} Å"
             )
         if keep and blocks == structure.blocks:

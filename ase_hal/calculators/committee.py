@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from threading import RLock
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -14,8 +15,17 @@ from ase_hal.prediction import Array, Prediction, has_stress
 
 _COMPARED = ("numbers", "positions", "initial_magmoms", "initial_charges")
 _REMEMBERED = 2  # the present structure and, during a Monte Carlo trial, the one before
+_REMEMBERED_IN_ALL = 8  # where several Atoms objects, such as those of threads, take turns
 
 _Fingerprint = dict[str, bytes]
+
+
+class _Known(NamedTuple):
+    """What the committee said, and about which structure of which Atoms object (by its id)."""
+
+    owner: int
+    fingerprint: _Fingerprint
+    prediction: Prediction
 
 
 def _fingerprint(atoms: Atoms) -> _Fingerprint:
@@ -33,6 +43,9 @@ class CommitteeCalculator(BaseCalculator):
     Attach it where a structure should move on the mean surface: relaxation, contour
     exploration, dimer and NEB searches. Energy, forces and stress are those of
     ``committee.predict``; everything else it says comes from `predict`.
+
+    Threads may share a calculator, and calculators a committee: what `predict` and ASE's getters
+    return belongs to the atoms they were given. ``results`` belong to whoever asked last.
 
     Parameters
     ----------
@@ -63,6 +76,8 @@ class CommitteeCalculator(BaseCalculator):
                 f"got {type(committee).__name__}"
             )
         super().__init__(use_cache=False)  # ASE's cache copies Atoms in every calculation
+        # held to look at or change what is kept, never while the committee works
+        self._lock = RLock()
         self.eager_members = False
         self.committee = committee
 
@@ -72,10 +87,11 @@ class CommitteeCalculator(BaseCalculator):
 
     @committee.setter
     def committee(self, committee: Committee) -> None:
-        self._committee = committee
-        self._memory: list[tuple[_Fingerprint, Prediction]] = []
-        self._calculated: _Fingerprint | None = None
-        self.results = {}
+        with self._lock:
+            self._committee = committee
+            self._memory: list[_Known] = []
+            self._calculated: _Fingerprint | None = None
+            self.results = {}
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -102,21 +118,35 @@ class CommitteeCalculator(BaseCalculator):
     def _predict(
         self, atoms: Atoms, fingerprint: _Fingerprint, members: bool, stress: bool
     ) -> Prediction:
-        for place, (known, prediction) in enumerate(self._memory):
-            if known == fingerprint:
-                del self._memory[place]
-                have_members = prediction.member_forces is not None
-                have_stress = prediction.stress is not None
-                if members > have_members or stress > have_stress:
-                    members, stress = members or have_members, stress or have_stress
-                    prediction = self.committee.predict(atoms, members=members, stress=stress)
-                break
-        else:
-            members = members or self.eager_members
-            prediction = self.committee.predict(atoms, members=members, stress=stress)
-        self._memory.insert(0, (fingerprint, prediction))
-        del self._memory[_REMEMBERED:]
+        with self._lock:
+            committee = self._committee
+            known = next((k for k in self._memory if k.fingerprint == fingerprint), None)
+            if known is None:
+                members = members or self.eager_members
+            else:
+                have_members = known.prediction.member_forces is not None
+                have_stress = known.prediction.stress is not None
+                if members <= have_members and stress <= have_stress:
+                    self._remember(atoms, fingerprint, known.prediction)
+                    return known.prediction
+                members, stress = members or have_members, stress or have_stress
+        prediction = committee.predict(atoms, members=members, stress=stress)
+        with self._lock:
+            if committee is self._committee:
+                self._remember(atoms, fingerprint, prediction)
         return prediction
+
+    def _remember(self, atoms: Atoms, fingerprint: _Fingerprint, prediction: Prediction) -> None:
+        """Put a prediction first, and forget what is too much."""
+        memory = [_Known(id(atoms), fingerprint, prediction)]
+        of_owner = 1
+        for known in self._memory:
+            if known.fingerprint == fingerprint:
+                continue
+            of_owner += known.owner == id(atoms)
+            if known.owner != id(atoms) or of_owner <= _REMEMBERED:
+                memory.append(known)
+        self._memory = memory[:_REMEMBERED_IN_ALL]
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
@@ -124,15 +154,19 @@ class CommitteeCalculator(BaseCalculator):
         """One of the `implemented_properties`; ASE's getters call this."""
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(f"{name} is not among {self.implemented_properties}")
-        if atoms is not None:
+        if atoms is None:
+            results = self.results
+            if not results:
+                raise ValueError(f"{type(self).__name__} needs the atoms it should calculate")
+        else:
             fingerprint = _fingerprint(atoms)
-            if fingerprint != self._calculated:
-                self.results, self._calculated = {}, None
-            if name not in self.results and allow_calculation:
-                self._fill(atoms, fingerprint, stress=name == "stress")
-        elif not self.results:
-            raise ValueError(f"{type(self).__name__} needs the atoms it should calculate")
-        value = self.results.get(name)
+            with self._lock:
+                if fingerprint != self._calculated:
+                    self.results, self._calculated = {}, None
+                results = self.results
+            if name not in results and allow_calculation:
+                results = self._fill(atoms, fingerprint, stress=name == "stress")
+        value = results.get(name)
         if value is None and allow_calculation:
             raise PropertyNotImplementedError(f"the committee gave no {name}")
         return value.copy() if isinstance(value, np.ndarray) else value
@@ -143,15 +177,20 @@ class CommitteeCalculator(BaseCalculator):
         """Fill ``results`` afresh."""
         self._fill(atoms, _fingerprint(atoms), stress="stress" in properties)
 
-    def _fill(self, atoms: Atoms, fingerprint: _Fingerprint, stress: bool) -> None:
+    def _fill(self, atoms: Atoms, fingerprint: _Fingerprint, stress: bool) -> dict[str, Any]:
+        """Results for these atoms, which become ``results``."""
         if stress and not has_stress(atoms):
             raise PropertyNotImplementedError("there is no stress without a periodic volume")
+        committee = self._committee
         prediction = self._predict(atoms, fingerprint, False, stress)
-        energy, forces, stresses = self._surface(prediction)
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
-        if stresses is not None:
-            self.results["stress"] = stresses
-        self._calculated = fingerprint
+        with self._lock:
+            energy, forces, stresses = self._surface(prediction)
+            results = {"energy": energy, "free_energy": energy, "forces": forces}
+            if stresses is not None:
+                results["stress"] = stresses
+            if committee is self._committee:
+                self.results, self._calculated = results, fingerprint
+        return results
 
     def _surface(self, prediction: Prediction) -> tuple[float, Array, Array | None]:
         """Energy (eV), forces (N, 3) and stress (6,) of the surface the atoms move on."""
@@ -159,13 +198,23 @@ class CommitteeCalculator(BaseCalculator):
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Names of what changed since the last calculation; compared exactly."""
-        if self._calculated is None:
+        then = self._calculated
+        if then is None:
             return [*_COMPARED, "cell", "pbc"]
         now = _fingerprint(atoms)
-        if now == self._calculated:
+        if now == then:
             return []
-        names = now.keys() | self._calculated.keys()
-        return sorted(name for name in names if now.get(name) != self._calculated.get(name))
+        return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = self.__dict__.copy()
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = RLock()
 
     def todict(self) -> dict[str, Any]:
         """What is written into every frame of a trajectory."""

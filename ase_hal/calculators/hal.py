@@ -56,9 +56,10 @@ class HALCalculator(CommitteeCalculator):
     def tau(self, value: float) -> None:
         if not math.isfinite(value):
             raise ValueError(f"tau must be a finite number, got {value}")
-        if value != self._tau:
-            self.results = {}  # but not what the committee said
-        self._tau = float(value)
+        with self._lock:
+            if value != self._tau:
+                self.results = {}  # but not what the committee said
+            self._tau = float(value)
 
     def _surface(self, prediction: Prediction) -> tuple[float, Array, Array | None]:
         tau = self._tau

@@ -19,8 +19,14 @@ from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.parallel import in_order, one_torch_thread
 from ase_hal.randomness import check_generator
+from ase_hal.threads import ProcessWideLimit
 
 POINTS_OF_A_BEND = 5  # finer structure along the composition is not looked for to begin with
+
+# Several may train at once in threads, and sums must not depend on when another one is done.
+_one_blas_thread = ProcessWideLimit(
+    lambda: threadpool_limits(1, user_api="blas").restore_original_limits
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +131,7 @@ class IDNN:
         data = _checked(eta, mu, temperature_K, weights, self.invariants.dimension)
         if start is not None:
             self._check_start(start, data[2])
-        with one_torch_thread(), threadpool_limits(1, user_api="blas"):
+        with one_torch_thread(), _one_blas_thread():
             return self._trained(data, start, rng)
 
     def _trained(

@@ -12,7 +12,7 @@ from ase_hal.free_energy.points import Points
 from ase_hal.free_energy.surface import Surface
 from ase_hal.free_energy.surface_committee import SurfaceCommittee
 from ase_hal.free_energy.symmetry import Array
-from ase_hal.walkers import Walkers
+from ase_hal.process_pool import ProcessPool
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class IDNNFit:
                 rng=rng,
                 weights=weights,
             )
-        with Walkers(min(self.workers, self.members)) as executor:
+        with ProcessPool(min(self.workers, self.members)) as executor:
             return self.idnn.fit_committee(
                 points.eta,
                 points.mu,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ase_hal.free_energy.polynomials import Polynomials
 from ase_hal.free_energy.surface import checked_points, checked_temperatures
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.parallel import one_torch_thread
+from ase_hal.threads import threadsafe_cached_property
 
 if TYPE_CHECKING:
     from ase_hal.free_energy.idnn_network import FreeEnergy, Tensor
@@ -151,7 +151,7 @@ class IDNNSurface:
 
         return read_surface(path)
 
-    @cached_property
+    @threadsafe_cached_property
     def model(self) -> FreeEnergy:
         """The function itself, as a torch module."""
         from ase_hal.free_energy.idnn_network import build

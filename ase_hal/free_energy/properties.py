@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from threading import RLock
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from ase_hal.free_energy.sample import Sample
 from ase_hal.randomness import check_generator
+from ase_hal.threads import threadsafe_cached_property
 
 Self = TypeVar("Self", bound="PropertyCalculator")
 
@@ -42,11 +44,22 @@ class PropertyCalculator(ABC):
         """Return one of `implemented_properties` near a point (d,), as `sample` found it.
 
         The last sample is kept: another property of the same point, with the same parameters, is
-        of the same run.
+        of the same run. Threads that share a calculator, and its generator, take turns.
         """
         if name not in self.implemented_properties:
             raise ValueError(f"{name!r} is none of {self.implemented_properties}")
         key = np.asarray(eta, dtype=float).tobytes() + repr(self.parameters).encode()
-        if self._cache is None or self._cache[0] != key:
-            self._cache = (key, self.sample(eta))
-        return copy.copy(getattr(self._cache[1], name))
+        with self._lock:
+            if self._cache is None or self._cache[0] != key:
+                self._cache = (key, self.sample(eta))
+            sample = self._cache[1]
+        return copy.copy(getattr(sample, name))
+
+    @threadsafe_cached_property
+    def _lock(self) -> RLock:
+        return RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.pop("_lock", None)
+        return state

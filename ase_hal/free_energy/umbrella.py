@@ -56,6 +56,12 @@ class UmbrellaMC(PropertyCalculator):
         each; eV per site.
     run_length : RunLength
         Precision asked for, and limits.
+
+    Notes
+    -----
+    Threads may share a calculator, and run in parallel. With generators of their own (``rng`` of
+    `sample`, `semigrand` and `sweep`, ``rngs`` of `sample_many`, or `with_generator`) each finds
+    what it would find alone; the generator of the calculator gives its numbers to whoever comes.
     """
 
     implemented_properties = (
@@ -209,6 +215,7 @@ class UmbrellaMC(PropertyCalculator):
         *,
         temperature_K: float | None = None,
         start: npt.ArrayLike | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Sample:
         """Run without a bias at imposed chemical potentials.
 
@@ -219,9 +226,11 @@ class UmbrellaMC(PropertyCalculator):
         temperature_K : float, optional
         start : array, optional
             Occupations to begin with, as for `sample`; by default half the sites at random.
+        rng : np.random.Generator, optional
+            Instead of that of the calculator.
         """
         temperature = self.temperature_K if temperature_K is None else temperature_K
-        return self.sweep([temperature], mu, start=start)[0]
+        return self.sweep([temperature], mu, start=start, rng=rng)[0]
 
     def sweep(
         self,
@@ -230,6 +239,7 @@ class UmbrellaMC(PropertyCalculator):
         *,
         start: npt.ArrayLike | None = None,
         on_sample: Callable[[int, Sample], None] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> list[Sample]:
         """Run without a bias at one temperature after another.
 
@@ -239,7 +249,7 @@ class UmbrellaMC(PropertyCalculator):
         Parameters
         ----------
         temperatures_K : sequence of float
-        mu, start
+        mu, start, rng
             As for `semigrand`.
         on_sample : callable, optional
             Called with the number of a temperature and its sample.
@@ -251,8 +261,9 @@ class UmbrellaMC(PropertyCalculator):
             potentials[0] = float(np.asarray(mu))
         disordered = np.zeros_like(potentials)
         disordered[0] = 0.5
-        filled = self._occupations(disordered, start, self.rng)
-        walker = Walker(self._arena, filled, rng=self.rng)
+        generator = rng or self.rng
+        filled = self._occupations(disordered, start, generator)
+        walker = Walker(self._arena, filled, rng=generator)
         samples = []
         for i, temperature in enumerate(temperatures_K):
             ensemble = Ensemble.semigrand(float(temperature), potentials)

@@ -14,6 +14,9 @@ from ase_hal.free_energy.lattice import Supercell
 from ase_hal.free_energy.order_parameters import OrderParameters
 from ase_hal.free_energy.symmetry import Array
 from ase_hal.free_energy.tables import SiteTables
+from ase_hal.parallel import check_cancelled
+
+_TRIALS = 20_000_000  # between two looks at whether the walk is still wanted; about a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,23 @@ class Walker:
         energy : (sweeps,) array
             Energy of the Hamiltonian after each sweep, eV per site.
         acceptance : float
+
+        Raises
+        ------
+        CancelledError
+            In a thread of a `CancellableThreads` that were cancelled.
         """
+        length = max(_TRIALS // self._arena.n_sites, 1)
+        parts = []
+        for done in range(0, sweeps, length):
+            check_cancelled()
+            parts.append(self._run(ensemble, min(length, sweeps - done)))
+        eta, energy, accepted = zip(*parts, strict=True)
+        trials = self._arena.n_sites * sweeps
+        return np.concatenate(eta), np.concatenate(energy), sum(accepted) / trials
+
+    def _run(self, ensemble: Ensemble, sweeps: int) -> tuple[Array, Array, int]:
+        """Order parameters, energies and the number of accepted flips."""
         from ase_hal.free_energy.kernels import flip
 
         tables, n = self._arena.tables, self._arena.n_sites
@@ -116,4 +135,4 @@ class Walker:
             beta * tables.energy(self.occupied),
             self._state,
         )
-        return records @ weights / n, energies / (beta * n), accepted / (n * sweeps)
+        return records @ weights / n, energies / (beta * n), accepted

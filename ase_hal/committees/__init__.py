@@ -1,0 +1,1 @@
+"""Committees: their members, and what is common to their files."""
