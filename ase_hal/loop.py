@@ -175,7 +175,8 @@ def _turns(
             reason = finished or "converged"
             yield Step(iteration, committee, (), (), (), tuple(dataset), reason)
             return
-        picked = select(candidates, committee, n=budget.share(added))
+        # the guards are the explorer's, where a user may have set them otherwise
+        picked = select(candidates, committee, n=budget.share(added), min_distance=None)
         labelled, failures = ask(
             [_with_provenance(atoms, iteration, index) for index, atoms in enumerate(picked)]
         )

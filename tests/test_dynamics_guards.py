@@ -9,8 +9,9 @@ from ase.constraints import FixAtoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ase_hal.dynamics import Trigger, sanity
+from ase_hal.dynamics import Trigger
 from ase_hal.dynamics.sanity import closest_contact, volume_of
+from ase_hal.structures import contacts
 from ase_hal.uncertainty import energy_std, relative_force_error, softmax_score
 
 PERIODICITY = [(True, True, True), (True, True, False), (False, False, True), (False,) * 3]
@@ -19,7 +20,7 @@ PERIODICITY = [(True, True, True), (True, True, False), (False, False, True), (F
 @pytest.mark.parametrize("pbc", PERIODICITY)
 @pytest.mark.parametrize("all_pairs", [True, False])
 def test_closest_contacts_match_a_neighbour_list(pbc, all_pairs, monkeypatch):
-    monkeypatch.setattr(sanity, "_ALL_PAIRS", 1000 if all_pairs else 0)
+    monkeypatch.setattr(contacts, "_ALL_PAIRS", 1000 if all_pairs else 0)
     rng = np.random.default_rng(5)
     found = 0
     for _ in range(25):
