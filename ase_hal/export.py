@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def write_potential(committee: LinearCommittee, stem: str | Path) -> list[Path]:
         yace.append(f"{name}.yace")
     script = stem.with_name(f"{stem.name}.in")
     with replacing(script) as temporary:
-        temporary.write_text(_lammps_script(committee, yace))
+        temporary.write_bytes(os.fsencode(_lammps_script(committee, yace)))
     return [*files, script]
 
 
@@ -64,19 +65,19 @@ def _write_part(config: Any, coefficients: Array, one_body: list[float], stem: P
     for block in fitted.funcspecs_blocks:
         block.funcspecs = [f for f in block.funcspecs if any(f.coeffs)] or block.funcspecs[:1]
     yaml_path, yace_path = stem.with_name(f"{stem.name}.yaml"), stem.with_name(f"{stem.name}.yace")
-    fitted.save(str(yaml_path))
-    pacemaker.basis_set(fitted).to_ACECTildeBasisSet().save_yaml(str(yace_path))
+    fitted.save(os.fsencode(yaml_path))
+    pacemaker.basis_set(fitted).to_ACECTildeBasisSet().save_yaml(os.fsencode(yace_path))
     _set_one_body(yace_path, one_body)
     return [yaml_path, yace_path]
 
 
 def _set_one_body(path: Path, one_body: list[float]) -> None:
     """Write the one-body energies into the ``E0`` line, which python-ace leaves at zero."""
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     index = next(i for i, line in enumerate(lines) if line.startswith("E0:"))
     lines[index] = f"E0: [{', '.join(repr(float(e)) for e in one_body)}]\n"
     with replacing(path) as temporary:
-        temporary.write_text("".join(lines))
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def _lammps_script(committee: LinearCommittee, yace: list[str]) -> str:

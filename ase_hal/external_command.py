@@ -145,7 +145,8 @@ def _status(code: int) -> str:
 
 def end_of(folder: str | Path) -> str:
     """The last lines of the log in a folder, as the end of a sentence."""
-    lines = [line.rstrip() for line in Path(folder, LOG).read_text(errors="replace").splitlines()]
+    text = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")
+    lines = [line.rstrip() for line in text.splitlines()]
     lines = [line for line in lines if line][-_LINES:]
     return "; the end of its log:\n" + "\n".join(lines) if lines else "; it said nothing"
 

@@ -15,6 +15,7 @@ Only one process at a time works in a directory (:func:`locked`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -27,13 +28,30 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TextIO, TypeVar
 
 import numpy as np
+
+from ase_hal.lock_file import DirectoryInUse, LockFile, check_held, refuse_holder
+
+__all__ = [
+    "DirectoryInUse",
+    "Journal",
+    "Log",
+    "locked",
+    "read_json",
+    "remove_leftovers",
+    "replacing",
+    "to_json",
+    "write_atomically",
+    "write_json",
+]
 
 logger = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
+# What file systems say that cannot do what is asked of them.
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS)
 # Names of the files that wait to replace another.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
@@ -105,20 +123,25 @@ class Journal(ABC, Generic[Record]):
         self.close()
 
     def _write(self, record: bytes) -> None:
+        check_held(self.path.parent)
         try:
-            rest = memoryview(record)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
+            with _naming(self.path):
+                rest = memoryview(record)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                _sync(self._file.fileno())
         except BaseException:
             # A full disk or Ctrl-C: no later record may follow half of this one.
-            self._cut()
+            try:
+                self._cut()
+            except OSError:
+                self._file.close()
             raise
         self._ends.append(self._ends[-1] + len(record))
 
     def _cut(self) -> None:
         os.ftruncate(self._file.fileno(), self._ends[-1])
-        os.fsync(self._file.fileno())
+        _sync(self._file.fileno())
 
 
 class Log(Journal[dict[str, Any]]):
@@ -181,11 +204,13 @@ def replacing(path: StrPath) -> Iterator[Path]:
     target = Path(path)
     # The suffix stays, for writers that go by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    check_held(target.parent)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with _naming(target):
+            yield temporary
+            with temporary.open("rb+") as file:
+                _sync(file.fileno())
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -219,10 +244,6 @@ def read_json(path: StrPath) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-class DirectoryInUse(RuntimeError):
-    """Another run is working in the directory."""
-
-
 _held: set[tuple[int, Path]] = set()
 _held_guard = threading.Lock()
 
@@ -232,7 +253,8 @@ def locked(directory: StrPath) -> Iterator[None]:
     """Keep a directory to this process while the block runs.
 
     The lock dies with the process that holds it, however that ends. The file `.lock` that it
-    leaves behind means nothing; do not open it while the lock is held.
+    leaves behind means nothing; do not open it while the lock is held. On a file system without
+    locks a file tells who is there (:mod:`ase_hal.lock_file`).
 
     Raises
     ------
@@ -246,21 +268,39 @@ def locked(directory: StrPath) -> Iterator[None]:
             raise DirectoryInUse(f"this process is already running in {folder}")
         _held.add(key)
     try:
-        with (folder / ".lock").open("a+") as file:
-            # A lock of the process, not of the open file (flock): pool workers forked by a
-            # run that was killed must not keep it.
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise DirectoryInUse(f"{holder} is running in {folder}") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield
+        with (folder / ".lock").open("a+", encoding="utf-8") as file:
+            if _lock(file, folder):
+                refuse_holder(folder)
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
+                yield
+            else:
+                with LockFile(folder):
+                    yield
     finally:
         _held.discard(key)
+
+
+def _lock(file: TextIO, folder: Path) -> bool:
+    """Lock a file; False where the file system has no locks."""
+    # A lock of the process, not of the open file (flock): pool workers forked by a run that was
+    # killed must not keep it.
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or error.errno == errno.EACCES:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise DirectoryInUse(f"{holder} is running in {folder}") from None
+        logger.warning(
+            "%s is on a file system without locks (%s): a file tells other processes that this "
+            "one is working there",
+            folder,
+            error.strerror or error,
+        )
+        return False
+    return True
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -276,11 +316,32 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
+def _sync(descriptor: int) -> None:
+    """Put a file on the disk, as far as the file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        logger.debug("the file system cannot synchronise files: %s", error)
+
+
 def _sync_directory(directory: Path) -> None:
     """Put a file's name on the disk; file systems that cannot keep the promise say so."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in what the system says about a write, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(path)
+        raise

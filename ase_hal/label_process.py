@@ -23,6 +23,12 @@ _PROGRAM = (
 # How long after a time-out the server may be silent before it is taken for hung, seconds.
 _PATIENCE = 60.0
 _SHUTDOWN_PATIENCE = 15.0
+# How long a label that failed waits before it says so, seconds, or this share of its own time.
+# What has ended its processes may be on its way to the caller, too: the end of a batch job sends
+# a signal to all of them, one after another. The caller then asks for the label again another day,
+# and it must not be known as one that fails.
+_PAUSE = 0.5
+_SHARE = 0.05
 
 _of_thread = threading.local()
 
@@ -35,6 +41,7 @@ class LabelProcess:
         self._connection, theirs = Pipe()
         self._sent = b""
         self._ready = False
+        self._cancelled = threading.Event()
         path = Surroundings.of_this_process().path
         with theirs:
             number = theirs.fileno()
@@ -67,6 +74,13 @@ class LabelProcess:
         RuntimeError
             If the server cannot be started.
         """
+        outcome = self._run(job)
+        if outcome.results is None:
+            killed = self._process.returncode is not None or outcome.reason.startswith("killed by")
+            self._cancelled.wait(_PAUSE if killed else min(_PAUSE, _SHARE * outcome.seconds))
+        return outcome
+
+    def _run(self, job: Job) -> Outcome:
         child = None
         try:
             self._await_start()
@@ -92,6 +106,7 @@ class LabelProcess:
 
     def cancel(self) -> None:
         """End the server and the label it is at; for other threads than its own."""
+        self._cancelled.set()
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import os
 import shutil
 import signal
@@ -24,7 +25,6 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from ase_hal.label_child import Job, Outcome, Surroundings, calculate_and_exit
 
@@ -36,6 +36,12 @@ _GRACE = 2.0
 _KILL_PATIENCE = 10.0
 _TAIL_BYTES = 8000
 _TAIL_LINES = 40
+# What the end of a batch job or of a terminal sends, and the children get as well.
+_ENDING = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+]
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -51,7 +57,11 @@ def serve(descriptor: int, parent: int) -> None:
     parent : int
         Process to live no longer than.
     """
-    signal.signal(signal.SIGTERM, _exit)
+    for number in _ENDING:
+        signal.signal(number, _exit)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # calculators print what they like
+            stream.reconfigure(errors="backslashreplace")
     # SIGTERM and not SIGKILL: there are children to take along.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # Descendants whose own parent is gone become children of this process instead of init's.
@@ -79,10 +89,11 @@ def serve(descriptor: int, parent: int) -> None:
 _told_to_end = False
 
 
-def _exit(number: int, frame: FrameType | None) -> NoReturn:
+def _exit(number: int, frame: FrameType | None) -> None:
     global _told_to_end
-    _told_to_end = True
-    sys.exit(1)
+    if not _told_to_end:  # a second signal would interrupt the end
+        _told_to_end = True
+        sys.exit(1)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -108,22 +119,25 @@ def _label(job: Job, surroundings: Surroundings, control: Connection, parent: in
         receiver, sender = Pipe(duplex=False)
         output, output_end = os.pipe()
         server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                control.close()
-                _become_child(server, output_end)
-                calculate_and_exit(job, surroundings, folder, sender)
-            finally:
-                os._exit(1)  # Never back into the server's loop.
-        family = _Family(pid)
-        sender.close()
-        os.close(output_end)
+        family = None
         try:
+            with _signals_waiting():
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        control.close()
+                        _become_child(server, output_end)
+                        calculate_and_exit(job, surroundings, folder, sender)
+                    finally:
+                        os._exit(1)  # Never back into the server's loop.
+                family = _Family(pid)
+            sender.close()
+            os.close(output_end)
             control.send(pid)
             outcome = _watch(family, receiver, _Tail(output), control, parent, job.timeout)
         finally:
-            family.end()
+            if family is not None:
+                family.end()
             receiver.close()
             os.close(output)
     return replace(outcome, seconds=time.monotonic() - start)
@@ -131,16 +145,31 @@ def _label(job: Job, surroundings: Surroundings, control: Connection, parent: in
 
 @contextlib.contextmanager
 def _scratch_folder(parent: str) -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="ase-hal-label-", dir=parent)
+    folder = None
     try:
+        with _signals_waiting():
+            folder = tempfile.mkdtemp(prefix="ase-hal-label-", dir=parent)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Have signals wait; what they raise would be lost in the functions that a fork calls."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _become_child(server: int, output: int) -> None:
     os.setpgid(0, 0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
         os._exit(1)
@@ -279,4 +308,4 @@ class _Family:
 
 def _own_children() -> list[int]:
     lists = Path("/proc/self/task").glob("*/children")
-    return [int(pid) for file in lists for pid in file.read_text().split()]
+    return [int(pid) for file in lists for pid in file.read_text(encoding="ascii").split()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
-from loky import ProcessPoolExecutor
 
 from ase_hal.journal import read_json, write_json
+from ase_hal.process_pool import ProcessPool
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -66,16 +65,11 @@ def calculate(jobs: Mapping[Path, Callable[[Path], None]], *, workers: int) -> N
     missing = {file: job for file, job in jobs.items() if not file.exists()}
     if not missing:
         return
-    pool = ProcessPoolExecutor(workers, env={"OMP_NUM_THREADS": "1"})
-    try:
-        running = {pool.submit(job, file): file for file, job in missing.items()}
-        for future in as_completed(running):
+    with ProcessPool(workers) as pool:
+        running = {file: pool.submit(job, file) for file, job in missing.items()}
+        for file, future in running.items():
             future.result()
-            print(f"{running[future].name}: done", flush=True)
-    except BaseException:  # nobody waits for the rest
-        pool.shutdown(kill_workers=True)
-        raise
-    pool.shutdown()
+            print(f"{file.name}: done", flush=True)
 
 
 def mean_and_error(values: Iterable[float]) -> tuple[float, float]:

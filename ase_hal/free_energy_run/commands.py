@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Start the run that a file describes, or go on with it where it stopped."""
     directory = directory or Path(file.stem)
-    with errors_in_a_line(debug, directory):
+    with errors_in_a_line(debug, directory) as ending:
         from rich.console import Console
 
         from ase_hal.free_energy_run.display import RunDisplay
@@ -51,7 +51,7 @@ def run(
         console = Console()
         log_to(console)
         with RunDisplay(console, directory) as display:
-            run_it(file, directory, on_event=display)
+            run_it(file, directory, on_event=ending.before(display))
         display.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from ase_hal.free_energy_run.runfile import FreeEnergyRunFile
 from ase_hal.free_energy_run.same_system import check_system, write_system
 from ase_hal.free_energy_run.store import PointStore
 from ase_hal.journal import Log, locked, remove_leftovers
+from ase_hal.parallel import CancellableThreads
 from ase_hal.past import Event, Past
 from ase_hal.randomness import stream
 from ase_hal.run_directory import check_same_file, keep_file
@@ -115,12 +115,11 @@ class _Run:
         for store in (self.points, self.test):
             store.forget_failures()
         self.curve = enter(Curve(self.directory))
-        self.workers = enter(ThreadPoolExecutor(self.runfile.settings.workers))
+        self.workers = enter(CancellableThreads(self.runfile.settings.workers))
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self.workers.shutdown(wait=False, cancel_futures=True)
-        self._stack.close()
+        self._stack.__exit__(*exception)
 
     def emit(self, event: str, **record: Any) -> None:
         """Log an event and pass it on."""

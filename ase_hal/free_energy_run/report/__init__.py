@@ -58,5 +58,5 @@ def write_report(directory: str | Path) -> Path:
     page = folder / "index.html"
     title = f"Free energy: {run.directory.resolve().name}"
     html = render(title, status(run), summary(run), sections, pictures)
-    write_atomically(page, html.encode())
+    write_atomically(page, html.encode(errors="surrogateescape"))  # names of files
     return page
