@@ -16,6 +16,8 @@ from ase.io.extxyz import (
     write_extxyz,
 )
 
+from ase_hal.data.constraints import KEY as CONSTRAINTS
+from ase_hal.data.constraints import constraint_records, is_move_mask, restore_constraints
 from ase_hal.journal import Journal, to_json
 
 
@@ -23,10 +25,9 @@ class Frames(Journal[Atoms]):
     """A file of structures in extended XYZ that always holds a whole number of frames.
 
     Numbers are written with all their digits, so that positions, cell, labels, arrays and
-    ``info`` are read back bit for bit. Some Python detail is not (64-bit integers of arrays
-    become 32-bit ones, lists of numbers in ``info`` become arrays, of constraints only
-    FixAtoms and FixCartesian are kept): go on with the structure that `append` returns, and
-    memory and disk never differ.
+    ``info`` are read back bit for bit, and constraints are the same. Some Python detail is not
+    kept (64-bit integers of arrays become 32-bit ones, lists of numbers in ``info`` become
+    arrays): go on with the structure that `append` returns, and memory and disk never differ.
 
     Parameters
     ----------
@@ -41,6 +42,11 @@ class Frames(Journal[Atoms]):
         -------
         ase.Atoms
             The structure as it will be read back, results in a SinglePointCalculator.
+
+        Raises
+        ------
+        ValueError
+            As `extxyz_frame`; the file stays as it is.
         """
         frame, copy = _frame_and_copy(atoms)
         self._write(frame.encode())
@@ -77,13 +83,14 @@ def extxyz_frame(atoms: Atoms) -> str:
     ends, backslashes or a look of something else (``'12'``, ``'T'``) it changes the content
     or breaks the file. Here all digits are kept and such texts become JSON, within what the
     format allows: every reader of extended XYZ reads the frame, and ASE's gives back what
-    was put in.
+    was put in. Constraints other than one FixAtoms are in the entry ``hal_constraints``, which
+    `parse_extxyz` turns into constraints again.
 
     Raises
     ------
     ValueError
-        If the results belong to another structure (the atoms moved after the calculation), or
-        the frame could not be read back.
+        If the results belong to another structure (the atoms moved after the calculation), a
+        constraint cannot be rebuilt, or the frame could not be read back.
     """
     return _frame_and_copy(atoms)[0]
 
@@ -97,7 +104,10 @@ def _frame_and_copy(atoms: Atoms) -> tuple[str, Atoms]:
             "written: calculate again, or remove the calculator"
         )
     plain = atoms.copy()
-    plain.info = {key: _storable(value) for key, value in atoms.info.items()}
+    # An entry of this name can only be what another reader has left of a file of this kind.
+    plain.info = {key: _storable(value) for key, value in atoms.info.items() if key != CONSTRAINTS}
+    if not is_move_mask(atoms):
+        plain.info[CONSTRAINTS] = _storable(constraint_records(atoms))
     plain.calc = atoms.calc
     buffer = io.StringIO()
     try:
@@ -115,11 +125,14 @@ def _frame_and_copy(atoms: Atoms) -> tuple[str, Atoms]:
 
 
 def parse_extxyz(text: str) -> list[Atoms]:
-    """Read all frames of a text in extended XYZ."""
+    """Read all frames of a text in extended XYZ, with their constraints."""
     if not text:
         return []
-    frames = ase.io.read(io.StringIO(text), index=":", format="extxyz")
-    return frames if isinstance(frames, list) else [frames]
+    found = ase.io.read(io.StringIO(text), index=":", format="extxyz")
+    frames = found if isinstance(found, list) else [found]
+    for atoms in frames:
+        restore_constraints(atoms)
+    return frames
 
 
 def _with_all_digits(frame: str, atoms: Atoms) -> str:

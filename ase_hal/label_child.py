@@ -21,6 +21,14 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_hal.labelling.checks import (
+    LabelRejected,
+    check_converged,
+    check_plausible,
+    one_line,
+)
+from ase_hal.labelling.derivatives import InconsistentLabel, check_derivatives
+
 _REASON_LENGTH = 500
 _TRACEBACK_LINES = 12
 _FILE_LINES = 10
@@ -44,6 +52,10 @@ class Job:
         Some of energy, forces, stress.
     timeout : float or None
         Wall time allowed, s.
+    allow_unconverged : bool
+        Take results of a calculation that has not converged, too.
+    check_forces : bool
+        Compare forces and stress with finite differences of the energy.
     """
 
     calculator: bytes
@@ -52,6 +64,8 @@ class Job:
     structure: bytes
     properties: tuple[str, ...]
     timeout: float | None
+    allow_unconverged: bool = False
+    check_forces: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +86,18 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results of a label (None: it failed, for this reason) and the seconds it took."""
+    """Results of a label (None: it failed, for this reason) and the seconds it took.
+
+    Where forces were compared with the energy, they have been ``verified``, or the label failed
+    and is ``inconsistent``; neither where they were too small to tell.
+    """
 
     results: dict[str, Any] | None
     reason: str = ""
     details: str = ""
     seconds: float = 0.0
+    verified: bool = False
+    inconsistent: bool = False
 
 
 def calculate_and_exit(
@@ -87,9 +107,12 @@ def calculate_and_exit(
     atexit._clear()  # What the server has registered is not for its children.
     faulthandler.enable(2)
     try:
-        outcome = Outcome(_calculate(job, surroundings, folder))
+        results, verified = _calculate(job, surroundings, folder)
+        outcome = Outcome(results, verified=verified)
     except BaseException as error:
-        outcome = Outcome(None, _summary(error), _details(Path(folder)))
+        inconsistent = isinstance(error, InconsistentLabel)
+        details = _details(Path(folder))
+        outcome = Outcome(None, _summary(error), details, inconsistent=inconsistent)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -99,7 +122,8 @@ def calculate_and_exit(
     os._exit(0)
 
 
-def _calculate(job: Job, surroundings: Surroundings, folder: str) -> dict[str, Any]:
+def _calculate(job: Job, surroundings: Surroundings, folder: str) -> tuple[dict[str, Any], bool]:
+    """The results of a job, and whether its forces have been verified."""
     os.environ.clear()
     os.environ.update(surroundings.environment)
     sys.path[:] = surroundings.path
@@ -109,11 +133,25 @@ def _calculate(job: Job, surroundings: Surroundings, folder: str) -> dict[str, A
     if job.is_factory:
         calculator = calculator()
     os.chdir(folder)
-    _keep_apart(calculator)
-    return evaluate(calculator, cloudpickle.loads(job.structure), job.properties)
+    _keep_apart(calculator, "label-")
+    atoms = cloudpickle.loads(job.structure)
+
+    def ask(atoms: Atoms, properties: Sequence[str]) -> dict[str, Any]:
+        return evaluate(calculator, atoms, properties, allow_unconverged=job.allow_unconverged)
+
+    results = ask(atoms, job.properties)
+    if not job.check_forces:
+        return results, False
+    _keep_apart(calculator, "check-")  # The files of the label stay as they are.
+    try:
+        return results, check_derivatives(atoms, results, ask)
+    except InconsistentLabel:
+        raise
+    except Exception as error:
+        raise LabelRejected(f"the forces could not be checked: {_summary(error)}") from error
 
 
-def _keep_apart(calculator: Any) -> None:
+def _keep_apart(calculator: Any, prefix: str) -> None:
     """Give a calculator with an absolute directory a new folder within it.
 
     A relative directory is within the private folder of the label already.
@@ -121,11 +159,13 @@ def _keep_apart(calculator: Any) -> None:
     directory = getattr(calculator, "directory", None)
     if isinstance(directory, str | os.PathLike) and os.path.isabs(directory):
         os.makedirs(directory, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix="label-", dir=directory)
+        folder = tempfile.mkdtemp(prefix=prefix, dir=directory)
         calculator.directory = folder if isinstance(directory, str) else Path(folder)
 
 
-def evaluate(calculator: Any, atoms: Atoms, properties: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    calculator: Any, atoms: Atoms, properties: Sequence[str], *, allow_unconverged: bool = False
+) -> dict[str, Any]:
     """Ask a calculator for energy, forces and stress of a structure.
 
     Parameters
@@ -136,6 +176,8 @@ def evaluate(calculator: Any, atoms: Atoms, properties: Sequence[str]) -> dict[s
         Structure of N atoms.
     properties : sequence of str
         Some of energy, forces, stress.
+    allow_unconverged : bool
+        Take results of a calculation that has not converged, too.
 
     Returns
     -------
@@ -146,28 +188,39 @@ def evaluate(calculator: Any, atoms: Atoms, properties: Sequence[str]) -> dict[s
 
     Raises
     ------
+    NotConverged
+        If the calculator says so.
     ValueError
-        For results that are not finite or of the wrong shape, and if the structure is not what
-        it was before.
+        For results that are not finite, of the wrong shape or that no calculation gives, and if
+        the structure is not what it was before.
     """
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise ValueError("positions or cell of the structure are not finite")
     original = atoms.copy()
     wanted = [name for name in properties if name != "stress" or _stress_exists(calculator, atoms)]
     _calculate_together(calculator, atoms, wanted)
+
+    def given(value: Any) -> Any:
+        """What the calculator gives, which may be nonsense where it has not converged."""
+        if not allow_unconverged:
+            check_converged(calculator)
+        return value
+
     results: dict[str, Any] = {}
     if "energy" in wanted:
-        results["energy"] = _energy(calculator, atoms)
+        results["energy"] = float(_array("energy", given(_energy(calculator, atoms)), ()))
     if "forces" in wanted:
-        results["forces"] = _array("forces", calculator.get_forces(atoms), (len(atoms), 3))
+        forces = given(calculator.get_forces(atoms))
+        results["forces"] = _array("forces", forces, (len(atoms), 3))
     if "stress" in wanted:
         with contextlib.suppress(PropertyNotImplementedError):
-            results["stress"] = _stress(calculator, atoms)
+            results["stress"] = _stress(given(calculator.get_stress(atoms)))
     if not results:
         raise ValueError(f"the calculator has no {', '.join(properties)} for this structure")
     for name in ("numbers", "positions", "cell", "pbc"):
         if not np.array_equal(getattr(atoms, name), getattr(original, name)):
             raise ValueError(f"the calculator changed the {name} of the structure")
+    check_plausible(atoms, results)
     return results
 
 
@@ -188,16 +241,15 @@ def _calculate_together(calculator: Any, atoms: Atoms, properties: Sequence[str]
         calculator.calculate(atoms, names, all_changes)
 
 
-def _energy(calculator: Any, atoms: Atoms) -> float:
+def _energy(calculator: Any, atoms: Atoms) -> Any:
     try:
-        energy = calculator.get_potential_energy(atoms, force_consistent=True)
+        return calculator.get_potential_energy(atoms, force_consistent=True)
     except PropertyNotImplementedError:
-        energy = calculator.get_potential_energy(atoms)
-    return float(_array("energy", energy, ()))
+        return calculator.get_potential_energy(atoms)
 
 
-def _stress(calculator: Any, atoms: Atoms) -> np.ndarray:
-    stress = np.asarray(calculator.get_stress(atoms))
+def _stress(value: Any) -> np.ndarray:
+    stress = np.asarray(value)
     if stress.shape == (3, 3):
         stress = full_3x3_to_voigt_6_stress(stress)
     return _array("stress", stress, (6,))
@@ -216,8 +268,12 @@ def _array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _summary(error: BaseException) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= _REASON_LENGTH else text[:_REASON_LENGTH] + "..."
+    try:
+        text = str(error)
+    except Exception as another:  # exceptions of other people's classes raise anything
+        text = f"(its message raises {type(another).__name__})"
+    name = "" if isinstance(error, LabelRejected) else f"{type(error).__name__}: "
+    return one_line(name + text, _REASON_LENGTH)
 
 
 def _details(folder: Path) -> str:

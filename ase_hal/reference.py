@@ -8,11 +8,8 @@ import logging
 import math
 import pickletools
 import sys
-import threading
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +18,9 @@ import cloudpickle
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ase_hal.data.label_keys import drop_standard_labels
 from ase_hal.label_child import Job, Outcome
-from ase_hal.label_process import LabelProcess
+from ase_hal.labelling.jobs import calculated, first_checked
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +42,16 @@ class Failure:
         Wall time it took to fail.
     details : str
         End of the traceback, of the file the calculator wrote to last, and of its output.
+    inconsistent : bool
+        Whether forces or stress were compared with the energy and are not its derivative: those
+        of all other labels of this calculator are then in doubt.
     """
 
     atoms: Atoms
     reason: str
     seconds: float
     details: str = ""
+    inconsistent: bool = False
 
 
 def label(
@@ -59,6 +61,8 @@ def label(
     executor: Executor | None = None,
     timeout: float | None = None,
     properties: Sequence[str] = PROPERTIES,
+    allow_unconverged: bool = False,
+    check_forces: bool = False,
     on_label: Callable[[Atoms], object] | None = None,
     on_failure: Callable[[Failure], object] | None = None,
 ) -> list[Atoms]:
@@ -85,6 +89,16 @@ def label(
     properties : sequence of str
         Some of ``"energy"``, ``"forces"``, ``"stress"``. Energy and forces must come out, the
         stress only where the cell is periodic in three directions and the calculator has it.
+    allow_unconverged : bool
+        Take labels of calculations that have not converged. Otherwise a calculator that says so,
+        or one inside it, in an attribute, method or entry of ``results`` whose name ends in
+        ``converged``, gives a failed label.
+    check_forces : bool
+        Compare forces and stress of the first label that succeeds with finite differences of the
+        energy. If they are not its derivative (gradients instead of forces, other units, forces
+        of another energy), that label fails, and nothing else is calculated. Where forces are too
+        small to tell even after the atoms have been moved, the next label is compared as well.
+        It takes 4 to 7 more calculations, and 13 where something seems to be wrong.
     on_label : callable, optional
         Called with each labelled structure as soon as it and all before it are done: in the
         order of the input, so that a file appended to here has an order that depends on
@@ -99,7 +113,8 @@ def label(
         SinglePointCalculator: ``energy`` (eV; the free energy where the calculator tells the
         two apart, since that is what the forces belong to), ``forces`` (N, 3) (eV/Å, of the
         calculator: constraints do not zero them), ``stress`` (6,) (eV/Å^3).
-        ``info['hal_label_seconds']`` is the wall time of the label.
+        ``info['hal_label_seconds']`` is the wall time of the label, and
+        ``info['hal_forces_checked']`` is True for one whose forces have been compared.
 
     Raises
     ------
@@ -110,6 +125,13 @@ def label(
 
     Notes
     -----
+    Results fail that no calculation of the structure gives: not finite, a force above 1e5 eV/Å,
+    an energy above 1e7 eV per atom, a stress above 1e3 eV/Å^3, or forces of exactly zero on every
+    atom where no symmetry is the reason for it.
+
+    A label that is compared with finite differences may take the time-out once for itself and for
+    each of the calculations that it can need, 14 times altogether.
+
     A function that makes a calculator is called in the caller's working directory. During the
     calculation the working directory is a private temporary folder (in ``$TMPDIR``), removed
     afterwards, so that parallel labels of a code that writes files do not collide: name files
@@ -123,18 +145,25 @@ def label(
     """
     _check_arguments(executor, timeout)
     inputs = _checked_structures(structures)
-    jobs = _jobs(inputs, calculator, _checked_properties(properties), timeout)
-    outcomes = _one_by_one(jobs) if executor is None else _in_parallel(jobs, executor)
+    names = _checked_properties(properties)
+    if check_forces and not {"energy", "forces"} <= set(names):
+        raise ValueError(f"check_forces needs energy and forces among the properties, got {names}")
+    jobs = _jobs(inputs, calculator, names, timeout, allow_unconverged=allow_unconverged)
+    outcomes = (first_checked if check_forces else calculated)(jobs, executor)
     labelled: list[Atoms] = []
     with closing(outcomes):
         for atoms, outcome in zip(inputs, outcomes, strict=True):
             if outcome.results is not None:
-                labelled.append(_with_labels(atoms, outcome.results, outcome.seconds))
+                labelled.append(_with_labels(atoms, outcome))
                 if on_label is not None:
                     on_label(labelled[-1])
             else:
                 failure = Failure(
-                    _bare_copy(atoms), outcome.reason, outcome.seconds, outcome.details
+                    _bare_copy(atoms),
+                    outcome.reason,
+                    outcome.seconds,
+                    outcome.details,
+                    outcome.inconsistent,
                 )
                 (on_failure or _log)(failure)
     return labelled
@@ -155,14 +184,15 @@ def _bare_copy(atoms: Atoms) -> Atoms:
     return copy
 
 
-def _with_labels(atoms: Atoms, results: dict[str, Any], seconds: float) -> Atoms:
+def _with_labels(atoms: Atoms, outcome: Outcome) -> Atoms:
     copy = _bare_copy(atoms)
-    # Older labels under the same names would make writing the structure fail.
-    for name in results:
-        copy.info.pop(name, None)
-        copy.arrays.pop(name, None)
-    copy.info["hal_label_seconds"] = round(seconds, 3)
-    copy.calc = SinglePointCalculator(copy, **results)
+    # Older labels under such names would make writing the structure fail, or be taken for its own.
+    drop_standard_labels(copy)
+    copy.info["hal_label_seconds"] = round(outcome.seconds, 3)
+    copy.info.pop("hal_forces_checked", None)
+    if outcome.verified:
+        copy.info["hal_forces_checked"] = True
+    copy.calc = SinglePointCalculator(copy, **(outcome.results or {}))
     return copy
 
 
@@ -198,7 +228,12 @@ def _checked_properties(properties: Sequence[str]) -> tuple[str, ...]:
 
 
 def _jobs(
-    structures: list[Atoms], calculator: Any, properties: tuple[str, ...], timeout: float | None
+    structures: list[Atoms],
+    calculator: Any,
+    properties: tuple[str, ...],
+    timeout: float | None,
+    *,
+    allow_unconverged: bool,
 ) -> list[Job]:
     is_factory = _is_factory(calculator)
     try:
@@ -219,7 +254,9 @@ def _jobs(
             raise TypeError(
                 f"structure {index} cannot be sent to another process: {error}"
             ) from error
-        jobs.append(Job(payload, is_factory, modules, structure, properties, timeout))
+        jobs.append(
+            Job(payload, is_factory, modules, structure, properties, timeout, allow_unconverged)
+        )
     return jobs
 
 
@@ -253,55 +290,3 @@ def _modules_of(payload: bytes) -> tuple[str, ...]:
         if isinstance(argument, str) and argument in sys.modules
     }
     return tuple(sorted(names - {"__main__", "__mp_main__"}))
-
-
-# --- calculation -------------------------------------------------------------------------
-
-# Servers at work for each call of label() that may have to be cancelled.
-_at_work: defaultdict[str, set[LabelProcess]] = defaultdict(set)
-_cancelled: set[str] = set()
-_guard = threading.Lock()
-
-
-def _calculate(job: Job, call: str) -> Outcome:
-    """Calculate one label here, in whatever thread or process of an executor that is."""
-    server = LabelProcess.of_this_thread()
-    with _guard:
-        if call in _cancelled:
-            return Outcome(None, "cancelled")
-        _at_work[call].add(server)
-    try:
-        return server.run(job)
-    finally:
-        with _guard:
-            _at_work[call].discard(server)
-            if not _at_work[call]:
-                del _at_work[call]
-
-
-def _one_by_one(jobs: list[Job]) -> Generator[Outcome, None, None]:
-    for job in jobs:
-        yield _calculate(job, "")
-
-
-def _in_parallel(jobs: list[Job], executor: Executor) -> Generator[Outcome, None, None]:
-    call = uuid.uuid4().hex
-    futures: list[Future[Outcome]] = []
-    try:
-        futures += [executor.submit(_calculate, job, call) for job in jobs]
-        for future in futures:
-            yield future.result()
-    except BaseException:
-        _cancel(call, futures)
-        raise
-
-
-def _cancel(call: str, futures: list[Future[Outcome]]) -> None:
-    """Nobody waits any more: start no further labels, and kill those of this process."""
-    for future in futures:
-        future.cancel()
-    with _guard:
-        _cancelled.add(call)
-        servers = list(_at_work[call])
-    for server in servers:
-        server.cancel()

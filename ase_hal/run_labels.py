@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +20,12 @@ from ase_hal.structures.origin import without_notes
 TEST = -1
 
 Key = tuple[int, int]
+
+_UNFIT = (
+    "the reference cannot be learned from: {0} (structure {2} of iteration {1}, in failed.extxyz). "
+    "Nothing more was labelled. Mend the reference and start the run again; "
+    "reference.check_forces: false leaves the comparison out"
+)
 
 
 class RunLabels:
@@ -39,6 +45,13 @@ class RunLabels:
         Labels at a time.
     timeout : float or None
         Seconds that a label may take.
+    allow_unconverged : bool
+        Take labels of calculations that have not converged.
+    check_forces : bool
+        Compare the forces of one label with the energy, as `ase_hal.label` does, unless an earlier
+        session has done so.
+    checked : collection of (int, int)
+        Labels whose forces earlier sessions have compared, by iteration and index.
 
     Attributes
     ----------
@@ -55,6 +68,9 @@ class RunLabels:
         seconds: Mapping[Key, float],
         workers: int,
         timeout: float | None,
+        allow_unconverged: bool = False,
+        check_forces: bool = False,
+        checked: Collection[Key] = (),
     ) -> None:
         self.directory = directory
         self._emit = emit
@@ -62,6 +78,9 @@ class RunLabels:
         self._seconds = seconds
         self._workers = workers
         self._timeout = timeout
+        self._allow_unconverged = allow_unconverged
+        self._check_forces = check_forces
+        self._checked = set(checked)
         self._stack = ExitStack()
 
     def __enter__(self) -> RunLabels:
@@ -69,6 +88,7 @@ class RunLabels:
         self.dataset = enter(Frames(self.directory / "dataset.extxyz"))
         self.test = enter(Frames(self.directory / "test.extxyz"))
         self.failed = enter(Frames(self.directory / "failed.extxyz"))
+        self._forget_inconsistent()
         files = (self.dataset, self.test, self.failed)
         self._stored = {_key(atoms): atoms for frames in files for atoms in frames}
         self._labellers = enter(ThreadPoolExecutor(self._workers))
@@ -77,12 +97,19 @@ class RunLabels:
     def __exit__(self, *exception: Any) -> None:
         self._stack.close()
 
+    def _forget_inconsistent(self) -> None:
+        """Let the structure be tried again at which the last session found the reference wrong."""
+        if (failed := list(self.failed)) and failed[-1].info.get("hal_inconsistent"):
+            self.failed.truncate(len(failed) - 1)
+
     def forget_failures(self) -> None:
         """Let structures that could not be labelled be tried again, except those to test on."""
         self.failed.truncate(0)
         self._stored = {key: a for key, a in self._stored.items() if key[0] == TEST}
 
-    def store(self, atoms: Atoms, *, reason: str | None = None) -> Atoms:
+    def store(
+        self, atoms: Atoms, *, reason: str | None = None, inconsistent: bool = False
+    ) -> Atoms:
         """Put a structure where it belongs, with the reason why it has no label, once."""
         key = _key(atoms)
         if key not in self._stored:
@@ -90,6 +117,8 @@ class RunLabels:
             if reason is not None:
                 atoms, frames = atoms.copy(), self.failed
                 atoms.info["hal_failure"] = reason
+                if inconsistent:
+                    atoms.info["hal_inconsistent"] = True
             self._stored[key] = frames.append(atoms)
         return self._stored[key]
 
@@ -100,19 +129,29 @@ class RunLabels:
         *,
         on_failure: Callable[[Failure], None],
     ) -> list[Atoms]:
-        """Label, but take from disk what was labelled before the run was interrupted."""
+        """Label, but take from disk what was labelled before the run was interrupted.
+
+        Raises
+        ------
+        ValueError
+            If forces or stress of the reference are not the derivative of its energy.
+        """
         labelled: list[Atoms] = []
         fresh: list[Atoms] = []
 
         # The time it took goes into the log alone, so that the structures do not depend on it;
         # and first, so that there is none whose time is not known.
         def keep(atoms: Atoms) -> None:
+            if atoms.info.pop("hal_forces_checked", False):
+                self._checked.add(_key(atoms))
             self._log_label(atoms, atoms.info.pop("hal_label_seconds"))
             labelled.append(self.store(atoms))
 
         def reject(failure: Failure) -> None:
             self._log_failure(failure)
-            self.store(failure.atoms, reason=failure.reason)
+            self.store(failure.atoms, reason=failure.reason, inconsistent=failure.inconsistent)
+            if failure.inconsistent:
+                raise ValueError(_UNFIT.format(failure.reason, *_key(failure.atoms)))
             on_failure(failure)
 
         for atoms in structures:
@@ -134,6 +173,8 @@ class RunLabels:
                 calculator,
                 executor=self._labellers,
                 timeout=self._timeout,
+                allow_unconverged=self._allow_unconverged,
+                check_forces=self._check_forces and not self._checked,
                 on_label=keep,
                 on_failure=reject,
             )
@@ -159,6 +200,7 @@ class RunLabels:
             stage=atoms.info.get("hal_stage"),
             n_atoms=len(atoms),
             seconds=seconds,
+            **({"forces_checked": True} if (iteration, index) in self._checked else {}),
             **self._blind_errors(atoms),
         )
 

@@ -119,6 +119,21 @@ def licensed(asked: str, licence: str) -> Awkward:
     return Awkward(lambda calculator: None, asked)
 
 
+class Gradients(EMT):
+    """Gives gradients for forces until somebody leaves a file."""
+
+    def __init__(self, asked: str, mended: str) -> None:
+        super().__init__()
+        self.asked = asked
+        self.sign = 1 if Path(mended).exists() else -1
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        with open(self.asked, "a") as file:
+            file.write(fingerprint(atoms) + "\n")
+        super().calculate(atoms, properties, system_changes)
+        self.results["forces"] = self.sign * self.results["forces"]
+
+
 class SeedsOnly(EMT):
     """Breaks down after the seeds."""
 
@@ -126,3 +141,11 @@ class SeedsOnly(EMT):
         super().calculate(atoms, properties, system_changes)
         if atoms.info["hal_iteration"] > 0:
             raise CalculationFailed("out of memory")
+
+
+class Slow(EMT):
+    """Takes a moment."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        time.sleep(0.2)
+        super().calculate(atoms, properties, system_changes)

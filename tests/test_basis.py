@@ -14,6 +14,8 @@ from pyace.basis import ACEBBasisSet
 from pyace_evaluator import PyaceEvaluator
 
 from ase_hal.ace import ACEBasis, InnerCutoff, PairPart
+from ase_hal.ace.specification_checks import LARGEST_L
+from ase_hal.linear_fit import LinearFit
 
 
 def test_total_degree_counts_the_papers_functions():
@@ -149,7 +151,19 @@ def test_presets(size):
         ({"nradmax_by_orders": [0, 1]}, "nradmax >= 1"),
         ({"inner_cutoff": InnerCutoff(1.0, 2.0)}, "inner cutoff"),
         ({"pair": PairPart(5.0, 0)}, "nradmax of at least 1"),
+        ({"pair": PairPart(-6.0, 3)}, "pair part: a cutoff is a positive length in Å, got -6.0"),
+        ({"pair": PairPart(6.0, 2.5)}, "whole numbers"),
+        ({"pair": PairPart(6.0, 3, "Fourier")}, "pair part: unknown radbase 'Fourier'"),
+        ({"pair": PairPart(6.0, 3, radparameters=())}, "one finite number in radparameters"),
         ({"radbase": "Fourier"}, "radbase"),
+        ({"radparameters": ()}, "one finite number in radparameters, got \\[\\]"),
+        ({"radparameters": (5.25, 1.0)}, "one finite number"),
+        ({"radparameters": (np.nan,)}, "one finite number"),
+        ({"radparameters": 5.25}, "list of one number"),
+        ({"nradmax_by_orders": [3.7, 1]}, "whole numbers"),
+        ({"rcut": np.inf}, "positive length"),
+        ({"rcut": 1e5}, "more than 1000000 spline bins"),
+        ({"inner_cutoff": InnerCutoff(5.0)}, "leaves nothing below 5.0 Å"),
     ],
 )
 def test_bad_arguments(change, message):
@@ -181,3 +195,206 @@ def test_pyace_leaves_the_root_logger_alone():
     ACEBasis(("Al",), rcut=5.0, nradmax_by_orders=[3], lmax_by_orders=[0]).size  # noqa: B018
     assert logging.getLogger().handlers == handlers
     assert logging.getLogger().level == level
+
+
+# --- what python-ace leaves out ----------------------------------------------------------
+
+
+def theirs(lmax):
+    """The largest l that python-ace gives for each correlation order, one element."""
+    potential = ACEBasis(("Al",), rcut=5.0, nradmax_by_orders=[1], lmax_by_orders=[0])
+    potential = potential.specification["many_body"]
+    potential["functions"] = {"ALL": {"nradmax_by_orders": [1] * len(lmax), "lmax_by_orders": lmax}}
+    found = {}
+    for block in create_multispecies_basis_config(potential).funcspecs_blocks:
+        for f in block.funcspecs:
+            found[len(f.ns)] = max(found.get(len(f.ns), 0), *f.ls)
+    return found
+
+
+def test_the_limits_are_those_of_python_ace():
+    """It gives functions up to the limit, and silently nothing more beyond it."""
+    orders = range(1, len(LARGEST_L) + 1)
+    assert theirs([LARGEST_L[rank] for rank in orders]) == LARGEST_L
+    assert theirs([LARGEST_L[rank] + 3 for rank in orders]) == LARGEST_L
+    with pytest.raises(ValueError, match="refuses|too big|white-list"):
+        ACEBasis(("Al",), rcut=5.0, nradmax_by_orders=[1] * 6 + [3], lmax_by_orders=[0] * 7).size  # noqa: B018
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4, 5, 6])
+def test_functions_beyond_the_limits_are_refused(rank):
+    shape = {"rcut": 5.0, "nradmax_by_orders": [1] * rank}
+    lmax = [0] * (rank - 1)
+    basis = ACEBasis(("Al",), **shape, lmax_by_orders=[*lmax, LARGEST_L[rank]])
+    assert max(max(f.ls) for f in basis.functions) == LARGEST_L[rank]
+    with pytest.raises(ValueError, match=f"at most .*, {LARGEST_L[rank]}\\], .*no functions"):
+        ACEBasis(("Al",), **shape, lmax_by_orders=[*lmax, LARGEST_L[rank] + 1])
+
+
+def test_limits_hold_for_total_degrees_and_many_orders():
+    ACEBasis.total_degree(("Al",), rcut=5.0, order=2, degree=32)
+    with pytest.raises(ValueError, match=r"at most \[0, 10\], .* got \[0, 12\]"):
+        ACEBasis.total_degree(("Al",), rcut=5.0, order=2, degree=40)
+    with pytest.raises(ValueError, match="up to correlation order 12, got 13"):
+        ACEBasis(("Al",), rcut=5.0, nradmax_by_orders=[1] * 13, lmax_by_orders=[0] * 13)
+
+
+def pacemaker_potential(functions, **bond):
+    potential = ACEBasis(
+        ("Al", "Ni"), rcut=5.0, nradmax_by_orders=[1], lmax_by_orders=[0]
+    ).specification["many_body"]
+    potential["functions"] = functions
+    potential["bonds"]["ALL"] |= bond
+    return potential
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        (
+            {"ALL": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 12]}},
+            r"functions of Al(-Ni)?: .* at most \[0, 10\]",
+        ),
+        (
+            {
+                "UNARY": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 2]},
+                "BINARY": {"nradmax_by_orders": [3, 1, 1], "lmax_by_orders": [0, 1, 7]},
+            },
+            r"functions of Al-Ni: .* at most \[0, 10, 6\]",
+        ),
+        (
+            {
+                "ALL": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 2]},
+                "Ni": {"nradmax_by_orders": [3, 1, 1], "lmax_by_orders": [0, 1]},
+            },
+            "functions of Ni: .* one entry for each",
+        ),
+        (
+            {
+                "ALL": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 12]},
+                "number_of_functions_per_element": 5,
+            },
+            r"at most \[0, 10\]",
+        ),
+    ],
+)
+def test_pacemaker_inputs_get_what_they_ask_for(functions, message):
+    with pytest.raises(ValueError, match=message):
+        ACEBasis.from_specification(pacemaker_potential(functions))
+
+
+def test_a_number_of_functions_is_what_is_asked_for():
+    functions = {"ALL": {"nradmax_by_orders": [6, 3], "lmax_by_orders": [0, 2]}}
+    everything = ACEBasis.from_specification(pacemaker_potential(functions))
+    some = ACEBasis.from_specification(
+        pacemaker_potential({**functions, "number_of_functions_per_element": 20})
+    )
+    assert some.size == 40 < everything.size
+
+
+def test_functions_that_are_missing_are_noticed(monkeypatch):
+    """Whatever the reason: what was built is compared with what was asked for."""
+    monkeypatch.setattr("ase_hal.ace.specification_checks.LARGEST_L", {1: 0, 2: 99})
+    basis = ACEBasis(("Al",), rcut=5.0, nradmax_by_orders=[2, 1], lmax_by_orders=[0, 12])
+    with pytest.raises(ValueError, match="order 2: pacemaker builds them up to n = 1 and l = 10"):
+        basis.size  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("bond", "message"),
+    [
+        ({"radparameters": []}, "Al-Al: SBessel takes one finite number"),
+        ({"rcut": -1.0}, "positive length"),
+        ({"dcut": -0.1}, "dcut lies between 0 and rcut"),
+        ({"r_cut": 4.0}, "pacemaker would ignore r_cut"),
+        ({"r_in": 2.0}, "0 < delta_in <= r_in, got r_in=2.0, delta_in=0.0"),
+        ({"r_in": 5.5, "delta_in": 0.1}, "leaves nothing below 5.0 Å"),
+        ({"radbase": "ChebLinear"}, "many-body part, Al-Al: energies jump at the cutoff of 5 Å"),
+    ],
+)
+def test_bonds_of_pacemaker_inputs(bond, message):
+    functions = {"ALL": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 1]}}
+    ACEBasis.from_specification(pacemaker_potential(functions))
+    with pytest.raises(ValueError, match=message):
+        ACEBasis.from_specification(pacemaker_potential(functions, **bond))
+
+
+@pytest.mark.parametrize("key", ["radbase", "radparameters", "rcut"])
+def test_bonds_of_pacemaker_inputs_are_complete(key):
+    """Without a parameter, python-ace ends the process."""
+    functions = {"ALL": {"nradmax_by_orders": [3, 1], "lmax_by_orders": [0, 1]}}
+    potential = pacemaker_potential(functions)
+    del potential["bonds"]["ALL"][key]
+    with pytest.raises(ValueError, match=f"Al-Al: {key} is missing"):
+        ACEBasis.from_specification(potential)
+
+
+# --- continuity --------------------------------------------------------------------------
+
+
+def basis_with(radbase, parameter, **options):
+    return ACEBasis(
+        ("Al",), rcut=5.0, nradmax_by_orders=[6, 3], lmax_by_orders=[0, 2],
+        radbase=radbase, radparameters=[parameter], **options,
+    )  # fmt: skip
+
+
+def dimer(distance):
+    return Atoms("Al2", [[0, 0, 0], [0.6 * distance, 0.8 * distance, 0]])
+
+
+@pytest.mark.parametrize(
+    ("radbase", "parameter"),
+    [("SBessel", 5.25), ("ChebExpCos", 5.25), ("ChebExpCos", -3.0), ("ChebPow", 2.0),
+     ("ChebPow", 1.5), ("ChebPow", 8.0)],
+)  # fmt: skip
+def test_bases_that_end_smoothly_are_accepted(radbase, parameter):
+    basis = basis_with(radbase, parameter, pair=PairPart(6.0, 4, radbase, (parameter,)))
+    last, middle = basis.rows(dimer(5.9999)), basis.rows(dimer(3.0))
+    assert 0 < np.abs(last.energy).max() < 1e-4 * np.abs(middle.energy).max()
+    assert 0 < np.abs(last.forces).max() < 0.1 * np.abs(middle.forces).max()
+
+
+@pytest.mark.parametrize(
+    ("radbase", "parameter", "what"),
+    [
+        ("ChebLinear", 2.0, "energies"),
+        ("ChebPow", -1.0, "energies"),
+        ("ChebPow", 0.0, "energies"),
+        ("ChebPow", 0.5, "energies"),
+        ("ChebPow", 1.0, "forces"),
+        ("ChebPow", 1.05, "forces"),
+    ],
+)
+def test_bases_that_jump_at_the_cutoff_are_refused(radbase, parameter, what):
+    remedy = f"{what} jump at the cutoff of 5 Å.*radbase {radbase}.*(2 is usual|take SBessel)"
+    basis = basis_with(radbase, parameter)
+    with pytest.raises(ValueError, match=f"many-body part, Al-Al: {remedy}"):
+        LinearFit(basis)
+    pair = basis_with("SBessel", 5.25, pair=PairPart(5.0, 4, radbase, (parameter,)))
+    with pytest.raises(ValueError, match=f"pair part, Al-Al: {remedy}"):
+        pair.rows(dimer(3.0))
+    # An inner cutoff, with slopes larger than all others, hides nothing.
+    with pytest.raises(ValueError, match=remedy):
+        basis.with_inner_cutoff(InnerCutoff(2.0, 0.1)).size  # noqa: B018
+
+
+@pytest.mark.parametrize("width", [0.01, 0.1, 2.0])
+def test_inner_cutoffs_that_the_splines_follow(width):
+    assert basis_with("SBessel", 5.25, inner_cutoff=InnerCutoff(2.0, width)).size > 0
+
+
+@pytest.mark.parametrize(("width", "what"), [(1e-4, "energies"), (0.005, "forces")])
+def test_inner_cutoffs_that_are_steps_are_refused(width, what):
+    basis = basis_with("SBessel", 5.25, inner_cutoff=InnerCutoff(2.0, width))
+    with pytest.raises(ValueError, match=rf"{what} jump at a distance of (2|1\.99\d) Å.*delta_in"):
+        basis.size  # noqa: B018
+
+
+def test_saved_models_of_any_basis_are_read():
+    """They have been fitted: what they are is no longer a question."""
+    basis = basis_with("SBessel", 5.25)
+    specification = basis.specification
+    specification["many_body"]["bonds"]["ALL"]["radbase"] = "ChebLinear"
+    again = ACEBasis.from_specification(specification, tables=basis.tables)
+    assert again.size == basis.size

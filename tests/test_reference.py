@@ -75,7 +75,7 @@ class OneByOne(Calculator):
         self.count += 1
         everything = {
             "energy": 100.0 * self.count,
-            "forces": np.zeros((len(atoms), 3)),
+            "forces": np.ones((len(atoms), 3)),
             "stress": np.zeros(6),
         }
         self.results.update({name: everything[name] for name in properties})
@@ -165,6 +165,12 @@ class Unpicklable(Harmonic):
         (([], EMT()), {"properties": ()}, ValueError, "must be some of"),
         (([], EMT()), {"properties": ["energy", "dipole"]}, ValueError, "dipole"),
         (([], EMT()), {"properties": "energy"}, TypeError, "the string 'energy'"),
+        (
+            ([], EMT()),
+            {"check_forces": True, "properties": ["forces"]},
+            ValueError,
+            "check_forces needs energy and forces",
+        ),
         (([], EMT()), {"timeout": 0}, ValueError, "timeout must be a positive"),
         (([], EMT()), {"timeout": "1 h"}, ValueError, "timeout must be a positive"),
         (([], EMT()), {"executor": 4}, TypeError, "submit method, got int"),

@@ -7,6 +7,7 @@ specified as pacemaker does, so that every model can become a pacemaker or LAMMP
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -19,16 +20,23 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ase_hal.ace import pacemaker
+from ase_hal.ace.specification_checks import (
+    check_inner_cutoff,
+    check_orders,
+    check_radial_part,
+)
+from ase_hal.threads import threadsafe_cached_property
 
 if TYPE_CHECKING:
     from pyace.basis import BBasisConfiguration
 
     from ase_hal.ace.evaluator import Evaluator, Rows
+    from ase_hal.ace.evaluators import EvaluatorPool
+    from ase_hal.ace.part import CompiledTables
     from ase_hal.ace.tables import FunctionTables
 
 # (nradmax_by_orders, lmax_by_orders) for one element and for several: the number of functions
 # grows fast with the number of elements (README, "Choosing a basis").
-_RADIAL_BASES = ("SBessel", "ChebExpCos", "ChebPow", "ChebLinear")
 _SIZES = {
     "small": (([8, 4, 2], [0, 3, 1]), ([6, 3, 1], [0, 2, 1])),
     "medium": (([12, 6, 3, 2], [0, 4, 3, 1]), ([8, 4, 2], [0, 3, 1])),
@@ -108,7 +116,10 @@ class ACEBasis:
     Raises
     ------
     ValueError
-        For unknown elements, cutoffs that are not positive, or shapes pacemaker refuses.
+        For unknown elements, cutoffs that are not positive, angular momenta beyond those that
+        python-ace has at a correlation order, or wrong parameters of a radial basis. Whether
+        radial functions vanish smoothly at their cutoffs is seen when `tables` are made: a basis
+        where energies or forces would jump is refused then, before anything is fitted.
 
     See Also
     --------
@@ -135,7 +146,6 @@ class ACEBasis:
         inner_cutoff: InnerCutoff | None = None,
         pair: PairPart | None = None,
     ) -> None:
-        _check_orders(nradmax_by_orders, lmax_by_orders)
         symbols = _checked_elements(elements)
         many_body = _specification(
             symbols, rcut, nradmax_by_orders, lmax_by_orders, radbase, radparameters
@@ -159,10 +169,13 @@ class ACEBasis:
             key if isinstance(key, str) else "".join(key): bond for key, bond in bonds.items()
         }
         self._max_degree = max_degree
-        if pair is not None and pair.nradmax < 1:
-            raise ValueError(f"a pair part needs nradmax of at least 1, got {pair.nradmax}")
-        if inner_cutoff is not None and not 0 < inner_cutoff.delta_in <= inner_cutoff.r_in:
-            raise ValueError(f"an inner cutoff needs 0 < delta_in <= r_in, got {inner_cutoff}")
+        if pair is not None:
+            if pair.nradmax < 1:
+                raise ValueError(f"a pair part needs nradmax of at least 1, got {pair.nradmax}")
+            self._pair_specification(pair)  # the rest of what there is not is refused here
+        if inner_cutoff is not None:
+            shortest = min(bond.get("rcut", math.inf) for bond in bonds.values())
+            check_inner_cutoff("many-body part", inner_cutoff.r_in, inner_cutoff.delta_in, shortest)
 
     @classmethod
     def total_degree(
@@ -231,7 +244,7 @@ class ACEBasis:
         baseline takes. With ``tables`` (of a saved model) python-ace is not needed.
         """
         if isinstance(specification, str | Path):
-            specification = yaml.safe_load(Path(specification).read_text())
+            specification = yaml.safe_load(Path(specification).read_text(encoding="utf-8"))
         if not isinstance(specification, Mapping):
             raise ValueError(f"a basis specification is a mapping, got {type(specification)}")
         basis = cls.__new__(cls)
@@ -284,11 +297,12 @@ class ACEBasis:
                 bond.update(asdict(self.inner_cutoff), inner_cutoff_type="distance")
         yield "many-body", pacemaker.configuration(many_body, self._within_degree)
         if self.pair is not None:
-            spec = _specification(
-                self.elements, self.pair.rcut, [self.pair.nradmax], [0],
-                self.pair.radbase, self.pair.radparameters,
-            )  # fmt: skip
-            yield "pair", pacemaker.configuration(spec)
+            yield "pair", pacemaker.configuration(self._pair_specification(self.pair))
+
+    def _pair_specification(self, pair: PairPart) -> dict[str, Any]:
+        return _specification(
+            self.elements, pair.rcut, [pair.nradmax], [0], pair.radbase, pair.radparameters, "pair"
+        )
 
     def _within_degree(self, function: Any) -> bool:
         if self._max_degree is None:
@@ -298,13 +312,23 @@ class ACEBasis:
 
     @cached_property
     def tables(self) -> tuple[FunctionTables, ...]:
-        """The parts of the basis as plain arrays: all that evaluation needs."""
+        """The parts of the basis as plain arrays: all that evaluation needs.
+
+        Raises
+        ------
+        ValueError
+            If pacemaker refuses the basis or leaves functions out, or energies or forces would
+            jump at some distance.
+        """
+        from ase_hal.ace.radial_checks import check_radial_functions
         from ase_hal.ace.tables import FunctionTables
 
-        return tuple(
-            FunctionTables.from_pyace(pacemaker.basis_set(config))
-            for _, config in self.configurations()
-        )
+        tables = []
+        for part, config in self.configurations():
+            built = pacemaker.basis_set(config)
+            tables.append(FunctionTables.from_pyace(built))
+            check_radial_functions(tables[-1], built, part=part)
+        return tuple(tables)
 
     @cached_property
     def functions(self) -> tuple[BasisFunction, ...]:
@@ -330,14 +354,27 @@ class ACEBasis:
         return max(table.cutoff for table in self.tables)
 
     def evaluator(self) -> Evaluator:
-        """A new evaluator: it holds a neighbour list, so each trajectory wants its own."""
+        """A new evaluator, which starts without any neighbour list."""
         from ase_hal.ace.evaluator import Evaluator
 
-        return Evaluator(self.tables)
+        return Evaluator(self._compiled)
 
-    @cached_property
-    def _evaluator(self) -> Evaluator:
-        return self.evaluator()
+    def evaluators(self) -> EvaluatorPool:
+        """A new pool of evaluators, with which any number of threads can work at once."""
+        from ase_hal.ace.evaluators import EvaluatorPool
+
+        return EvaluatorPool(self._compiled)
+
+    @threadsafe_cached_property
+    def _compiled(self) -> tuple[CompiledTables, ...]:
+        """What all evaluators share, so that functions are compiled only once."""
+        from ase_hal.ace.part import CompiledTables
+
+        return tuple(CompiledTables(tables) for tables in self.tables)
+
+    @threadsafe_cached_property
+    def _evaluators(self) -> EvaluatorPool:
+        return self.evaluators()
 
     def rows(self, atoms: Atoms) -> Rows:
         """Energy, force and virial rows of the design matrix, per unit coefficient.
@@ -348,10 +385,14 @@ class ACEBasis:
             ``energy`` (n_basis,), ``forces`` (N, 3, n_basis) in 1/Å, ``virial``
             (6, n_basis) in Voigt order xx, yy, zz, yz, xz, xy.
         """
-        return self._evaluator.rows(atoms)
+        with self._evaluators.borrowed() as evaluator:
+            return evaluator.rows(atoms)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_evaluator"}
+        state = self.__dict__.copy()  # in one step: another thread may add to it
+        for name in ("_compiled", "_evaluators"):
+            state.pop(name, None)
+        return state
 
     def __repr__(self) -> str:
         parts = "" if self.pair is None else f", pair part to {self.pair.rcut} Å"
@@ -365,11 +406,10 @@ def _specification(
     lmax: Sequence[int],
     radbase: str,
     radparameters: Sequence[float],
+    part: str = "many-body",
 ) -> dict[str, Any]:
-    if radbase not in _RADIAL_BASES:
-        raise ValueError(f"unknown radbase {radbase!r}; there are {', '.join(_RADIAL_BASES)}")
-    if not rcut > 0:
-        raise ValueError(f"a cutoff is a positive length in Å, got {rcut}")
+    check_orders(nradmax, lmax)
+    check_radial_part(f"{part} part", radbase, radparameters, rcut)
     return {
         "deltaSplineBins": 0.001,
         "elements": list(elements),
@@ -401,19 +441,3 @@ def _checked_elements(elements: Sequence[str]) -> tuple[str, ...]:
     if len(set(elements)) != len(elements):
         raise ValueError(f"an element is named twice in {tuple(elements)}")
     return tuple(sorted(elements))
-
-
-def _check_orders(nradmax: Sequence[int], lmax: Sequence[int]) -> None:
-    if len(nradmax) != len(lmax) or not len(nradmax):
-        raise ValueError(
-            "nradmax_by_orders and lmax_by_orders have one entry for each correlation order, "
-            f"got {list(nradmax)} and {list(lmax)}"
-        )
-    if lmax[0] != 0:
-        raise ValueError(
-            f"correlation order 1 has no angular part: lmax starts with 0, got {lmax[0]}"
-        )
-    if min(nradmax) < 1 or min(lmax) < 0:
-        raise ValueError(
-            f"nradmax >= 1 and lmax >= 0 are needed, got {list(nradmax)}, {list(lmax)}"
-        )

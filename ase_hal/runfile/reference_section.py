@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ase.calculators import emt
 from ase.calculators.calculator import BaseCalculator
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from ase_hal.named_references import named_calculator
 from ase_hal.quantities import Duration
@@ -22,12 +22,16 @@ class ReferenceSection(Section):
     """``reference``: what labels the structures.
 
     Texts in ``parameters`` that begin with ``./`` or ``../`` are paths relative to the run file.
+    ``allow_unconverged`` and ``check_forces`` are those of `ase_hal.label`; forces are compared
+    for the first label of a run.
     """
 
     name: str | None = None
     import_: ModuleFunction | None = Field(default=None, alias="import")
     parameters: dict[str, Any] = Field(default_factory=dict)
     timeout: Duration | None = None
+    allow_unconverged: Annotated[bool, Strict()] = False
+    check_forces: Annotated[bool, Strict()] = False
 
     @model_validator(mode="after")
     def _one_source(self) -> ReferenceSection:

@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from ase import Atoms, units
-from ase.constraints import FixCom
 from ase.data import atomic_numbers
 
+from ase_hal.data.constraints import held_atoms
 from ase_hal.dynamics.moves.metropolis import check_schedule, metropolis, trial_energy
 
 
@@ -17,8 +17,9 @@ class SwapMC:
     """Exchange the positions of two atoms of different elements.
 
     Only positions are exchanged: each atom keeps its momentum, so that the kinetic energy does
-    not change whatever the masses are. Atoms held by a constraint are never chosen. All pairs
-    of atoms of different elements are equally likely.
+    not change whatever the masses are. Atoms held by a constraint are never chosen, whatever it
+    leaves free: an atom of a plane stays in its plane, and all ends of a bond stay. All pairs of
+    other atoms of different elements are equally likely.
 
     Parameters
     ----------
@@ -84,16 +85,7 @@ class SwapMC:
         return int(candidates[first]), int(candidates[second])
 
     def _candidates(self, atoms: Atoms) -> np.ndarray:
-        free = np.ones(len(atoms), dtype=bool)
-        for constraint in atoms.constraints:
-            # A fixed centre of mass is restored by a shift of all atoms, in both directions.
-            if isinstance(constraint, FixCom):
-                continue
-            if not hasattr(constraint, "get_indices"):
-                raise ValueError(
-                    f"SwapMC can't tell which atoms a {type(constraint).__name__} holds"
-                )
-            free[constraint.get_indices()] = False
+        free = ~held_atoms(atoms)
         if self.elements is not None:
             free &= np.isin(atoms.numbers, [atomic_numbers[e] for e in self.elements])
         return np.flatnonzero(free)
