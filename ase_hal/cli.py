@@ -1,23 +1,28 @@
-"""The command line: ``ase-hal run``, ``report``, ``fit``, ``select`` and ``export``."""
+"""The command line: ``ase-hal run``, ``report``, ``select``, ``export`` and all others."""
 
 # Imports happen inside the commands, so that `ase-hal --help` answers at once.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_hal.command_line import Debug, errors_in_a_line, log_to
+from ase_hal.command_line import Commands, Debug, errors_in_a_line, log_to
+from ase_hal.data_commands import check, fit
 from ase_hal.free_energy_run.commands import app as free_energy
 
 if TYPE_CHECKING:
-    from ase_hal.ace.basis import ACEBasis
+    from collections.abc import Mapping
+
+    from ase_hal.data.report import DataReport
     from ase_hal.runfile import RunFile
 
 app = typer.Typer(
     name="ase-hal",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,6 +32,8 @@ app = typer.Typer(
         "ordering (ase-hal free-energy)."
     ),
 )
+app.command()(check)
+app.command()(fit)
 app.add_typer(free_energy, name="free-energy")
 
 Model = Annotated[Path, typer.Argument(help="A committee file, such as committee.json of a run.")]
@@ -57,7 +64,7 @@ def run(
         Path | None,
         typer.Option(help="Where everything goes; ./NAME for NAME.yaml by default."),
     ] = None,
-    check: Annotated[
+    check_only: Annotated[
         bool,
         typer.Option("--check", help="Only check the run file; not even a calculator starts."),
     ] = False,
@@ -65,7 +72,7 @@ def run(
 ) -> None:
     """Start the run that a file describes, or go on with it where it stopped."""
     directory = directory or Path(file.stem)
-    with errors_in_a_line(debug, directory):
+    with errors_in_a_line(debug, directory) as ending:
         from rich.console import Console
 
         from ase_hal.display import RunDisplay
@@ -77,22 +84,37 @@ def run(
         except RunFileError as error:
             typer.echo(error, err=True)
             raise typer.Exit(2) from None
-        if check:
-            typer.echo(_summary(runfile))
+        if check_only:
+            try:
+                reports = runfile.data_reports()
+            except RunFileError as error:
+                typer.echo(error, err=True)
+                raise typer.Exit(2) from None
+            typer.echo(_summary(runfile, reports))
+            if any(report.worst == "wrong" for report in reports.values()):
+                raise typer.Exit(2)
             return
         console = Console()
         log_to(console)
         with RunDisplay(console, directory, _most_labels(runfile)) as display:
-            run_it(file, directory, on_event=display)
+            run_it(file, directory, on_event=ending.before(display))
         display.close()
 
 
-def _summary(runfile: RunFile) -> str:
+def _summary(runfile: RunFile, reports: Mapping[str, DataReport]) -> str:
+    """What the file describes, and what was found in the labelled structures that it names."""
+    from ase_hal.data.report_text import report_lines
+
     stages = ", ".join(stage.name for stage in runfile.explorer().stages)
-    return (
-        f"{runfile.path} is all right: {len(runfile.seeds())} structures to start from, "
+    wrong = [name for name, report in reports.items() if report.worst == "wrong"]
+    verdict = f"has wrong labels in {' and '.join(wrong)}" if wrong else "is all right"
+    lines = [
+        f"{runfile.path} {verdict}: {len(runfile.seeds())} structures to start from, "
         f"{runfile.basis().size} basis functions, stages {stages}"
-    )
+    ]
+    for name, report in reports.items():
+        lines += ["", f"{name}:", *(f"  {line}" for line in report_lines(report))]
+    return "\n".join(lines)
 
 
 def _most_labels(runfile: RunFile) -> int | None:
@@ -116,98 +138,61 @@ def report(
 
 
 @app.command()
-def fit(
-    dataset: Annotated[Path, typer.Argument(help="Labelled structures (extended XYZ).")],
-    basis: Annotated[
-        str, typer.Option(help="small, medium or large, or the path of a pacemaker YAML file.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model, NAME.json.")],
-    elements: Annotated[
-        str | None,
-        typer.Option(help="Such as Al,Si; by default those of the structures."),
-    ] = None,
-    rcut: Annotated[float, typer.Option(help="Cutoff of small, medium and large, Å.")] = 5.5,
-    weights: Annotated[
-        tuple[float, float, float],
-        typer.Option(help="Row factors of energies, forces and virials."),
-    ] = (15.0, 1.0, 1.0),
-    relevance_threshold: Annotated[
-        float | None,
-        typer.Option(help="Fit by automatic relevance determination with this threshold."),
-    ] = None,
-    energy_key: Annotated[str, typer.Option(help="Key of the energies in the file.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Key of the forces.")] = "forces",
-    stress_key: Annotated[str | None, typer.Option(help="Key of the stresses.")] = None,
-    seed: Annotated[int, typer.Option(help="For drawing the members of the committee.")] = 1,
-    debug: Debug = False,
-) -> None:
-    """Fit a potential to labelled structures, without a loop."""
-    with errors_in_a_line(debug):
-        import time
-
-        import numpy as np
-
-        from ase_hal import LinearFit, Weights, read_dataset
-        from ase_hal.metrics import compare
-
-        structures = read_dataset(
-            dataset, energy_key=energy_key, forces_key=forces_key, stress_key=stress_key
-        )
-        symbols = sorted({symbol for atoms in structures for symbol in atoms.symbols})
-        if elements is not None:
-            symbols = elements.replace(",", " ").split()
-        fitting = LinearFit(
-            _basis(basis, symbols, rcut),
-            weights=Weights(*weights),
-            relevance_threshold=relevance_threshold,
-        )
-        began = time.monotonic()
-        committee = fitting(structures, rng=np.random.default_rng(seed))
-        seconds = time.monotonic() - began
-        committee.write(output)
-        errors = compare(committee, structures, force_bound=fitting.force_bound).errors()
-        typer.echo(
-            f"{len(structures)} structures, {int(committee.posterior.active.sum())} of "
-            f"{committee.basis.size} functions, {seconds:.1f} s\n"
-            f"error on these structures (root mean square): "
-            f"{1000 * errors.energy_rmse:.2f} meV/atom, {errors.forces_rmse:.3f} eV/Å\n"
-            f"written: {output} and {output.with_suffix('.npz').name}"
-        )
-
-
-def _basis(choice: str, elements: list[str], rcut: float) -> ACEBasis:
-    from ase_hal.ace.basis import ACEBasis
-
-    if choice in ("small", "medium", "large"):
-        return ACEBasis.preset(choice, elements, rcut=rcut)
-    if not Path(choice).is_file():
-        raise ValueError(f"--basis is small, medium, large or a file, got {choice!r}")
-    return ACEBasis.from_specification(Path(choice))
-
-
-@app.command()
 def select(
-    candidates: Annotated[Path, typer.Argument(help="Structures in any format ASE reads.")],
+    candidates: Annotated[
+        list[Path],
+        typer.Argument(help="Structures in any format ASE reads; one file or several."),
+    ],
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="The chosen ones, NAME.xyz.")],
-    n: Annotated[int, typer.Option("-n", help="How many to choose at most.")] = 10,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many to choose at most.")] = 10,
+    min_distance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Refuse structures with atoms closer than this fraction of the sum of their "
+            "covalent radii; 0 refuses none.",
+        ),
+    ] = 0.6,
+    max_force: Annotated[
+        float,
+        typer.Option(min=0.0, help="Refuse structures with larger forces, eV/Å; 0 refuses none."),
+    ] = 0.0,
     debug: Debug = False,
 ) -> None:
-    """Choose the structures that are most worth a reference calculation."""
+    """Choose the structures that are most worth a reference calculation.
+
+    The output tells the position of each one in its file (hal_candidate, from 0) and the model
+    uncertainty (hal_model_std_per_atom, eV).
+    """
     with errors_in_a_line(debug):
-        import ase.io
+        from ase_hal import read_committee
+        from ase_hal.selection import rank
+        from ase_hal.selection.candidate_files import CandidateFiles, check_output, write_chosen
 
-        from ase_hal import LinearCommittee
-        from ase_hal import select as choose
-
-        structures = list(ase.io.iread(str(candidates), index=":"))
-        committee = LinearCommittee.read(model)
-        chosen = choose(structures, committee, n=n)
-        ase.io.write(output, chosen, format="extxyz")
-        for atoms in chosen:
-            std = committee.predict(atoms).model_std / len(atoms)
-            typer.echo(f"{atoms.get_chemical_formula():<20} {1000 * std:8.2f} meV/atom uncertain")
-        typer.echo(f"written: {len(chosen)} of {len(structures)} structures to {output}")
+        if warning := check_output(output, [*candidates, model, model.with_suffix(".npz")]):
+            typer.echo(warning, err=True)
+        committee = read_committee(model)
+        files = CandidateFiles.read(candidates)
+        ranking = rank(
+            files.structures, committee, n=n, min_distance=min_distance, max_force=max_force
+        )
+        for line in files.refusal_lines(ranking):
+            typer.echo(line)
+        if not ranking.indices:
+            everything = len(ranking.refused) == len(files.structures)
+            raise ValueError(
+                "all candidates are refused"
+                if everything
+                else "the model is not uncertain about any candidate"
+            )
+        for note in write_chosen(output, files.chosen(ranking)):
+            typer.echo(note, err=True)
+        for line in files.chosen_lines(ranking, n):
+            typer.echo(line)
+        typer.echo(
+            f"written: {len(ranking.indices)} of {len(files.structures)} structures to {output}"
+        )
 
 
 @app.command()
@@ -227,4 +212,4 @@ def export(
         files = write_potential(LinearCommittee.read(model), output or model.with_suffix(""))
         for path in files:
             typer.echo(f"written: {path}")
-        typer.echo(f"\nFor LAMMPS:\n{files[-1].read_text()}")
+        typer.echo(f"\nFor LAMMPS:\n{os.fsdecode(files[-1].read_bytes())}")

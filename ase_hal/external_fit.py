@@ -14,16 +14,22 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.baseline import Baseline
 from ase_hal.calculator_committee import CalculatorCommittee
 from ase_hal.external_command import Execution, end_of
+from ase_hal.fits.observations import (
+    Observation,
+    ObservationSettings,
+    check_one_body,
+    observed_one_body,
+)
 from ase_hal.fitted_potential import FittedPotential, periodic_or_not
 from ase_hal.metrics import mean_force
-from ase_hal.network_samples import energy_noise, energy_weights, labelled
+from ase_hal.network_samples import energy_noise, energy_weights
 from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.repulsion import ZBL
-from ase_hal.weights import Weights, weights_of
+from ase_hal.weights import Weights
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +64,19 @@ class Targets:
     force_bound: float
 
     def __post_init__(self) -> None:
-        if self.one_body is not None and (missing := set(self.elements) - set(self.one_body)):
-            raise ValueError(f"one_body lacks {', '.join(sorted(missing))}")
-        if not self.force_bound > 0:
-            raise ValueError(f"force_bound is a positive force in eV/Å, got {self.force_bound}")
+        check_one_body(self.one_body, self.elements)
+        self.settings(1.0)
 
-    def baseline(self, dataset: Sequence[Atoms]) -> Baseline:
-        """One-body energies, given or fitted by least squares, and the repulsion.
+    def settings(self, cutoff: float) -> ObservationSettings:
+        """How observations are taken for a model with a cutoff, Å."""
+        return ObservationSettings(
+            self.elements, self.weights, self.repulsion, self.force_bound, cutoff
+        )
+
+    def observe(
+        self, dataset: Sequence[Atoms], cutoff: float
+    ) -> tuple[list[Observation], Baseline]:
+        """What is to be learned of every structure with neighbours, and the baseline.
 
         Raises
         ------
@@ -72,55 +84,47 @@ class Targets:
             For fewer than two structures, a structure that cannot be fitted to (its index is
             named), or an element that none of them has.
         """
-        if len(dataset) < 2:
+        settings = self.settings(cutoff)
+        every = settings.observe_all(dataset)
+        one_body = observed_one_body(every, settings, self.one_body)[0] if every else {}
+        items = [item for item in every if not item.alone]
+        if len(items) < 2:
             raise ValueError(
                 "a committee of bootstrapped members needs two structures at least, "
-                f"got {len(dataset)}"
+                f"got {len(items)}"
             )
-        items = [self._labelled(index, atoms) for index, atoms in enumerate(dataset)]
-        counts = np.array([item.counts for item in items])
-        if unseen := [e for e, n in zip(self.elements, counts.sum(axis=0), strict=True) if n == 0]:
+        counts = np.sum([item.counts for item in items], axis=0)
+        if unseen := [e for e, n in zip(self.elements, counts, strict=True) if n == 0]:
             raise ValueError(
                 f"no structure of the dataset has {', '.join(unseen)}: nothing can be learned of it"
             )
-        energies = np.array([item.energy for item in items])
-        one_body = self.one_body or least_squares_one_body(
-            self.elements, counts, energies, energy_weights(items)
-        )
-        return Baseline(dict(one_body), self.repulsion)
+        return items, Baseline(one_body, self.repulsion)
 
-    def records(
-        self, dataset: Sequence[Atoms], baseline: Baseline, draw: Draw, cutoff: float
-    ) -> list[Record]:
-        """The structures of a member's bootstrap, once each, the weights multiplied."""
-        records = []
-        for index, count in enumerate(draw.counts):
-            if count == 0:
-                continue
-            item = self._labelled(index, dataset[index])
-            n, one_body = len(item.atoms), baseline.one_body
-            shares = sum(c * one_body[e] for c, e in zip(item.counts, self.elements, strict=True))
-            # A weight for each component, where programs want one for each atom.
-            forces = item.factors[:-6].reshape(n, 3).min(axis=1)
-            records.append(
-                Record(
-                    periodic_or_not(item.atoms, cutoff),
-                    item.energy - float(shares),
-                    item.others[:-6].reshape(n, 3),
-                    item.others[-6:],
-                    float(count) * (item.energy_factor * n) ** 2,
-                    float(count) * forces**2,
-                    float(count) * float(item.factors[-1]) ** 2,
-                )
+
+def member_records(
+    items: Sequence[Observation], elements: Sequence[str], baseline: Baseline, draw: Draw,
+    cutoff: float,
+) -> list[Record]:  # fmt: skip
+    """The structures of a member's bootstrap, once each, the weights multiplied."""
+    shares = np.array([baseline.one_body[element] for element in elements])
+    found = []
+    for item, count in zip(items, draw.counts, strict=True):
+        if count == 0:
+            continue
+        # A weight for each component, where programs want one for each atom.
+        forces = item.force_factors.min(axis=1)
+        found.append(
+            Record(
+                periodic_or_not(item.atoms, cutoff),
+                item.energy - float(item.counts @ shares),
+                item.forces,
+                item.virial,
+                float(count) * (item.energy_factor * len(item.atoms)) ** 2,
+                float(count) * forces**2,
+                float(count) * float(item.virial_factors[-1]) ** 2,
             )
-        return records
-
-    def _labelled(self, index: int, atoms: Atoms) -> Any:
-        weights = weights_of(atoms, self.weights)
-        try:
-            return labelled(atoms, self.elements, weights, self.repulsion, self.force_bound)
-        except ValueError as error:
-            raise ValueError(f"structure {index} of the dataset: {error}") from error
+        )
+    return found
 
 
 class ExternalFit(ABC):
@@ -157,7 +161,7 @@ class ExternalFit(ABC):
 
     @abstractmethod
     def _write_input(
-        self, folder: Path, dataset: Sequence[Atoms], baseline: Baseline, draw: Draw
+        self, folder: Path, items: Sequence[Observation], baseline: Baseline, draw: Draw
     ) -> None:
         """Write what the command needs for one member into its folder."""
 
@@ -182,25 +186,25 @@ class ExternalFit(ABC):
             Where fewer than two members could be fitted, with the end of the command's log.
         """
         check_generator(rng)
-        baseline = self.targets.baseline(dataset)
-        draws = _draws(dataset, self.members, rng)
+        items, baseline = self.targets.observe(dataset, self.cutoff)
+        draws = _draws(items, self.members, rng)
         with self.execution.folder() as folder:
             folders = [folder / f"member-{number}" for number in range(self.members)]
             for place, draw in zip(folders, draws, strict=True):
                 place.mkdir()
-                self._write_input(place, dataset, baseline, draw)
+                self._write_input(place, items, baseline, draw)
             failures = self.execution.run([*self._words, *self._arguments], folders)
             members = [
                 failure or self._read(place, baseline)
                 for place, failure in zip(folders, failures, strict=True)
             ]
-        return _committee(members, dataset, self.targets)
+        return _committee(members, items, self.targets)
 
     def _read(self, folder: Path, baseline: Baseline) -> FittedPotential | str:
         written = sorted(folder.rglob(self._result))
         if not written:
             return f"its command ended without writing {self._result}{end_of(folder)}"
-        text = written[0].read_text()
+        text = written[0].read_text(encoding="utf-8")
         return FittedPotential(text, self._kind, self.targets.elements, baseline)
 
 
@@ -225,10 +229,10 @@ def write_table(path: Path, columns: Mapping[str, list[Any]]) -> None:
     frame.to_pickle(path, compression="gzip", protocol=4)
 
 
-def _draws(dataset: Sequence[Atoms], members: int, rng: np.random.Generator) -> list[Draw]:
+def _draws(items: Sequence[Observation], members: int, rng: np.random.Generator) -> list[Draw]:
     """Seed and bootstrap sample of each member; every sample has all elements of the dataset."""
-    n = len(dataset)
-    present = [set(atoms.symbols) for atoms in dataset]
+    n = len(items)
+    present = [set(item.atoms.symbols) for item in items]
     draws = []
     for _ in range(members):
         counts = np.bincount(rng.integers(n, size=n), minlength=n)
@@ -241,9 +245,10 @@ def _draws(dataset: Sequence[Atoms], members: int, rng: np.random.Generator) -> 
 
 
 def _committee(
-    members: Sequence[FittedPotential | str], dataset: Sequence[Atoms], targets: Targets
+    members: Sequence[FittedPotential | str], items: Sequence[Observation], targets: Targets
 ) -> CalculatorCommittee:
     """The members that are finite on their training set; a string says why there is none."""
+    dataset = [item.atoms for item in items]
     labels = np.array([atoms.calc.results["energy"] for atoms in dataset])
     sizes = np.array([len(atoms) for atoms in dataset])
     good: list[FittedPotential] = []
@@ -263,10 +268,10 @@ def _committee(
         )
     for reason in reasons:
         logger.warning("the committee goes without one of its members; %s", reason)
-    weights = np.array([weights_of(atoms, targets.weights).energy for atoms in dataset])
+    errors = np.mean(predicted, axis=0) - labels
     return CalculatorCommittee(
         good,
-        floor=energy_noise(np.mean(predicted, axis=0) - labels, sizes, weights),
+        floor=energy_noise(errors, sizes, energy_weights(items)),
         elements=targets.elements,
         force_scale=mean_force(dataset, bound=targets.force_bound) or 1.0,
     )

@@ -12,7 +12,16 @@ from ase import Atoms
 
 from ase_hal.baseline import Baseline
 from ase_hal.external_command import Execution
-from ase_hal.external_fit import Draw, ExternalFit, Record, Targets, checked_elements, write_table
+from ase_hal.external_fit import (
+    Draw,
+    ExternalFit,
+    Record,
+    Targets,
+    checked_elements,
+    member_records,
+    write_table,
+)
+from ase_hal.fits.observations import Observation
 from ase_hal.prediction import Array
 from ase_hal.repulsion import ZBL
 from ase_hal.weights import Weights
@@ -130,9 +139,9 @@ class GraceFit(ExternalFit):
         super().__init__(targets, cutoff=cutoff, members=members, execution=execution)
 
     def _write_input(
-        self, folder: Path, dataset: Sequence[Atoms], baseline: Baseline, draw: Draw
+        self, folder: Path, items: Sequence[Observation], baseline: Baseline, draw: Draw
     ) -> None:
-        records = self.targets.records(dataset, baseline, draw, self.cutoff)
+        records = member_records(items, self.targets.elements, baseline, draw, self.cutoff)
         total = sum(r.energy_weight + r.force_weights.sum() + r.virial_weight for r in records)
         write_table(folder / _DATA, _columns(records, float(total)))
         forces = np.concatenate([r.forces[r.force_weights > 0].ravel() for r in records])
@@ -162,7 +171,9 @@ class GraceFit(ExternalFit):
                 "checkpoint_freq": self.iterations + 1,
             },
         }
-        (folder / "input.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        (folder / "input.yaml").write_text(
+            yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
+        )
 
 
 def _columns(records: Sequence[Record], total: float) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_hal.prediction import Array
 
@@ -34,7 +35,12 @@ def labels_of(atoms: Atoms) -> dict[str, Array]:
     }
     if "energy" not in labels:
         raise ValueError(f"it has no energy, only {', '.join(labels) or 'nothing'}")
+    if "stress" in labels and labels["stress"].shape == (3, 3):
+        labels["stress"] = full_3x3_to_voigt_6_stress(labels["stress"])
     for name, value in labels.items():
+        shape = {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}[name]
+        if value.shape != shape:
+            raise ValueError(f"its {name} has the shape {value.shape} instead of {shape}")
         if not np.isfinite(value).all():
             raise ValueError(f"its {name} is not finite")
     return labels

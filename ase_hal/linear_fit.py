@@ -10,7 +10,11 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.ace.basis import ACEBasis
-from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.baseline import Baseline
+from ase_hal.data.force_rows import zeroed_components
+from ase_hal.data.one_body import Total, Totals, one_body_energies
+from ase_hal.fits.observations import ObservationSettings, check_one_body
+from ase_hal.fits.rows import WeightedRows, weighted_rows
 from ase_hal.labels import VANISHING_FORCE, labels_of
 from ase_hal.linear_committee import LinearCommittee
 from ase_hal.metrics import mean_force
@@ -18,7 +22,7 @@ from ase_hal.prediction import Array
 from ase_hal.regression import Factor, Posterior, automatic_relevance, bayesian_ridge
 from ase_hal.repulsion import ZBL
 from ase_hal.smoothness import Smoothness
-from ase_hal.weights import Weights, weights_of
+from ase_hal.weights import Weights, file_factors, weights_of
 
 __all__ = ["LinearFit", "Weights"]
 
@@ -26,19 +30,11 @@ __all__ = ["LinearFit", "Weights"]
 _KEPT = 2**30  # bytes of rows that are remembered beside the triangular factor
 
 
-class _Rows(NamedTuple):
-    """Weighted rows of one structure; the targets are labels, then one column an element."""
-
-    design: Array
-    targets: Array
-
-
 class _Summary(NamedTuple):
     """What the one-body energies and sigma need of a structure."""
 
-    energy: float
+    total: Total
     energy_weight: float
-    counts: Array
 
 
 class _Data(NamedTuple):
@@ -110,25 +106,56 @@ class LinearFit:
     ) -> None:
         if members < 2:
             raise ValueError(f"a committee has at least two members, got {members}")
-        if one_body is not None and (missing := set(basis.elements) - set(one_body)):
-            raise ValueError(f"one_body lacks {', '.join(sorted(missing))}")
-        if not force_bound > 0:
-            raise ValueError(f"force_bound is a positive force in eV/Å, got {force_bound}")
+        check_one_body(one_body, basis.elements)
         if not label_noise >= 0:
             raise ValueError(f"label_noise is a standard deviation, got {label_noise}")
-        self.basis = basis
+        self._basis = basis
+        self._settings = ObservationSettings(
+            basis.elements, weights or Weights(), repulsion, force_bound, basis.cutoff
+        )
         self.members = members
-        self.weights = weights or Weights()
         self.one_body = one_body
-        self.repulsion = repulsion
-        self.force_bound = force_bound
         self.smoothness = smoothness
         self.label_noise = label_noise
         self.relevance_threshold = relevance_threshold
         self._summaries: dict[str, _Summary] = {}
-        self._rows: dict[str, _Rows] = {}
+        self._rows: dict[str, WeightedRows] = {}
         self._factor = Factor.empty(basis.size, 1 + len(basis.elements))
         self._factored: list[str] = []
+
+    @property
+    def basis(self) -> ACEBasis:
+        """The functions; `with_basis` makes a fit with others."""
+        return self._basis
+
+    @property
+    def weights(self) -> Weights | Callable[[Atoms], Weights]:
+        """Row factors."""
+        return self._settings.weights
+
+    @property
+    def repulsion(self) -> ZBL | None:
+        """Short-range baseline."""
+        return self._settings.repulsion
+
+    @property
+    def force_bound(self) -> float:
+        """Largest force component that is fitted to, eV/Å."""
+        return self._settings.force_bound
+
+    def with_basis(self, basis: ACEBasis) -> LinearFit:
+        """The same fit with other functions of the same elements."""
+        return LinearFit(
+            basis,
+            members=self.members,
+            weights=self.weights,
+            one_body=self.one_body,
+            repulsion=self.repulsion,
+            force_bound=self.force_bound,
+            smoothness=self.smoothness,
+            label_noise=self.label_noise,
+            relevance_threshold=self.relevance_threshold,
+        )
 
     def __call__(self, dataset: Sequence[Atoms], *, rng: np.random.Generator) -> LinearCommittee:
         """Fit to labelled structures.
@@ -187,19 +214,21 @@ class LinearFit:
     def _prepare(self, dataset: Sequence[Atoms]) -> _Data:
         known = self._remember(dataset)
         weights = np.array([summary.energy_weight for summary in known])
-        one_body = self.one_body or least_squares_one_body(
-            self.basis.elements,
-            np.array([summary.counts for summary in known]),
-            np.array([summary.energy for summary in known]),
-            weights,
-        )
+        totals = Totals.of([summary.total for summary in known])
+        one_body = one_body_energies(self.basis.elements, totals, self.one_body)
+        counting = ~totals.alone & (weights > 0)
+        if not counting.any():
+            raise ValueError(
+                "no structure of the dataset has neighbours and an energy that counts (those "
+                f"with forces far above {self.force_bound:g} eV/Å do not): nothing to fit"
+            )
         # Targets are linear in the one-body energies, so a change of them refits from the
         # same triangular factor.
         combination = np.array([1.0, *(-one_body[symbol] for symbol in self.basis.elements)])
         # sigma of a new structure takes the noise of a label with the mean precision: labels that
         # hardly count do not make it large, and make the precision lambda, which counts rows,
         # and this mean wrong by the same factor.
-        noise = 1.0 / np.mean(weights**2)
+        noise = 1.0 / np.mean(weights[counting] ** 2)
         scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
         return _Data(one_body, combination, float(noise), scale)
 
@@ -238,81 +267,41 @@ class LinearFit:
         """What is needed of each structure, and the factor brought up to date with all."""
         if not len(dataset):
             raise ValueError("the dataset is empty: nothing to fit")
-        given = [self._given(index, atoms) for index, atoms in enumerate(dataset)]
-        keys = [self._key(atoms, *item) for atoms, item in zip(dataset, given, strict=True)]
+        keys = [self._key(index, atoms) for index, atoms in enumerate(dataset)]
         factor, known = self._factor, len(self._factored)
         if keys[:known] != self._factored:
             factor, known = Factor.empty(self.basis.size, 1 + len(self.basis.elements)), 0
-        for key, atoms, item in list(zip(keys, dataset, given, strict=True))[known:]:
-            factor = factor.update(*self._rows_of(key, atoms, *item))
+        for index, key in list(enumerate(keys))[known:]:
+            rows = self._rows_of(key, index, dataset[index])
+            factor = factor.update(rows.design, rows.targets, observations=rows.observations)
         self._factor, self._factored = factor, keys
         return [self._summaries[key] for key in keys]
 
-    def _given(self, index: int, atoms: Atoms) -> tuple[Mapping[str, Array], Weights]:
+    def _key(self, index: int, atoms: Atoms) -> str:
+        """What the rows of a structure depend on, beside the basis and other settings."""
         try:
-            labels = labels_of(atoms)
+            labels, of_file = labels_of(atoms), file_factors(atoms)
         except ValueError as error:
             raise ValueError(f"structure {index} of the dataset: {error}") from error
-        return labels, weights_of(atoms, self.weights)
-
-    def _key(self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((weights, self.force_bound, self.repulsion, [*labels])).encode())
-        given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values())
+        digest.update(repr((weights_of(atoms, self.weights), of_file, [*labels])).encode())
+        given = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels.values()]
+        if atoms.constraints and "forces" in labels:
+            given.append(zeroed_components(atoms, labels["forces"]))
         for value in given:
             digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
 
-    def _rows_of(
-        self, key: str, atoms: Atoms, labels: Mapping[str, Array], weights: Weights
-    ) -> _Rows:
+    def _rows_of(self, key: str, index: int, atoms: Atoms) -> WeightedRows:
         if key in self._rows:
             return self._rows[key]
-        design, targets, self._summaries[key] = self._observe(atoms, labels, weights)
-        kept = informative(design, targets[:, 0])
-        rows = _Rows(design[kept], targets[kept])
+        try:
+            item = self._settings.observe(atoms)
+        except ValueError as error:
+            raise ValueError(f"structure {index} of the dataset: {error}") from error
+        self._summaries[key] = _Summary(item.total(), item.energy_weight)
+        rows = weighted_rows(item, self.basis)
         remembered = sum(known.design.nbytes for known in self._rows.values())
         if remembered + rows.design.nbytes <= _KEPT:
             self._rows[key] = rows
         return rows
-
-    def _observe(
-        self, atoms: Atoms, labels: Mapping[str, Array], weights: Weights
-    ) -> tuple[Array, Array, _Summary]:
-        rows = self.basis.rows(atoms)
-        n = len(atoms)
-        energy = float(labels["energy"])
-        counts = np.array([sum(atoms.symbols == e) for e in self.basis.elements], dtype=float)
-        base = (0.0, None, None) if self.repulsion is None else self.repulsion.evaluate(atoms)
-        factor = weights.energy / np.sqrt(n)
-        design = [factor * rows.energy[None]]
-        target = [np.array([factor * (energy - base[0])])]
-        if "forces" in labels and weights.forces > 0:
-            keep = np.abs(labels["forces"]) <= self.force_bound
-            forces = labels["forces"] - (0.0 if base[1] is None else base[1])
-            factors = weights.of_forces(labels["forces"])[keep]
-            design.append(factors[:, None] * rows.forces[keep])
-            target.append(factors * forces[keep])
-        if "stress" in labels and weights.virial > 0:
-            virial = -atoms.cell.volume * labels["stress"]
-            virial = virial - (0.0 if base[2] is None else base[2])
-            design.append(weights.virial / np.sqrt(n) * rows.virial)
-            target.append(weights.virial / np.sqrt(n) * virial)
-        values = np.concatenate(target)
-        targets = np.zeros((len(values), 1 + len(counts)))
-        targets[:, 0] = values
-        targets[0, 1:] = factor * counts
-        summary = _Summary(energy - base[0], weights.energy, counts)
-        return np.concatenate(design), targets, summary
-
-
-def informative(design: Array, labels: Array) -> Array:
-    """Which rows of one structure say something about the coefficients, (k,) of bool.
-
-    All but those that vanish by symmetry together with their labels, against the first row, that
-    of the energy. Where the label does not vanish, it tells of noise.
-    """
-    sizes = np.abs(design).max(axis=1)
-    vanishing = (sizes <= 1e-6 * sizes[0]) & (np.abs(labels) <= VANISHING_FORCE)
-    vanishing[0] = False
-    return np.asarray(~vanishing)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from ase_hal.committee import Committee
+from ase_hal.data.left_out import LeftOut, count_forces
 from ase_hal.labels import VANISHING_FORCE
 from ase_hal.prediction import Array
 
@@ -44,7 +46,8 @@ class Comparison:
     """Predictions beside labels, for parity plots and calibration.
 
     Energies (n,) are per atom in eV; ``energy_std`` (n,) is sigma per atom, in eV; forces are
-    components, (3 sum N,), eV/Å; angles between forces, (sum N,), are in degrees.
+    components, (3 sum N,), eV/Å; angles between forces, (sum N,), are in degrees. ``structures``
+    (n,) are the indices of those whose energies are compared.
     """
 
     energy: Array
@@ -53,6 +56,7 @@ class Comparison:
     forces: Array
     forces_label: Array
     angles: Array = field(default_factory=lambda: np.empty(0))
+    structures: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     def errors(self) -> Errors:
         """Condense to root-mean-square and mean absolute errors."""
@@ -81,20 +85,26 @@ def compare(
     dataset : sequence of Atoms
         Labelled structures (n).
     force_bound : float
-        Leave out force components whose label is larger than this, eV/Å, as the fit does.
+        Leave out force components whose label is larger than this, eV/Å, and energies of
+        structures far beyond it, as a fit does (see `ase_hal.data.left_out`). Components that
+        constraints have taken out of the label are never compared.
     """
     energy, energy_label, energy_std, forces, forces_label, angles = [], [], [], [], [], []
-    for atoms in dataset:
+    compared = []
+    for index, atoms in enumerate(dataset):
         prediction, results = committee.predict(atoms), atoms.calc.results
-        n = len(atoms)
-        energy.append(prediction.energy / n)
-        energy_label.append(results["energy"] / n)
-        energy_std.append(prediction.energy_std / n)
+        n, left_out = len(atoms), LeftOut()
         if results.get("forces") is not None:
-            keep = np.abs(results["forces"]) <= force_bound
+            label = np.asarray(results["forces"])
+            keep, left_out = count_forces(atoms, label, force_bound)
             forces.append(prediction.forces[keep])
-            forces_label.append(results["forces"][keep])
-            angles.append(force_angles(prediction.forces, results["forces"])[keep.all(axis=1)])
+            forces_label.append(label[keep])
+            angles.append(force_angles(prediction.forces, label)[keep.all(axis=1)])
+        if left_out.energy_share > 0:
+            compared.append(index)
+            energy.append(prediction.energy / n)
+            energy_label.append(results["energy"] / n)
+            energy_std.append(prediction.energy_std / n)
     return Comparison(
         np.array(energy),
         np.array(energy_label),
@@ -102,6 +112,7 @@ def compare(
         np.concatenate(forces) if forces else np.empty(0),
         np.concatenate(forces_label) if forces_label else np.empty(0),
         np.concatenate(angles) if angles else np.empty(0),
+        np.array(compared, dtype=np.intp),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,18 +10,17 @@ from ase import Atoms
 
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.ace.evaluator import Evaluator
-from ase_hal.baseline import Baseline, least_squares_one_body
+from ase_hal.baseline import Baseline
+from ase_hal.fits.observations import (
+    Observation,
+    ObservationSettings,
+    check_one_body,
+    observed_one_body,
+)
 from ase_hal.labels import VANISHING_FORCE
 from ase_hal.metrics import mean_force
 from ase_hal.network_committee import NetworkCommittee
-from ase_hal.network_samples import (
-    Labelled,
-    Sample,
-    energy_noise,
-    energy_weights,
-    labelled,
-    sample,
-)
+from ase_hal.network_samples import Sample, energy_noise, energy_weights, sample
 from ase_hal.network_training import Training, train
 from ase_hal.networks import AtomicNetworks, Components, Layer, columns_of
 from ase_hal.parallel import import_torch
@@ -29,7 +28,7 @@ from ase_hal.prediction import Array
 from ase_hal.randomness import check_generator
 from ase_hal.regression import Factor, bayesian_ridge
 from ase_hal.repulsion import ZBL
-from ase_hal.weights import Weights, weights_of
+from ase_hal.weights import Weights
 
 __all__ = ["NetworkFit", "Training"]
 
@@ -123,10 +122,7 @@ class NetworkFit:
                 "hidden layers and n_components have at least one unit, got "
                 f"{tuple(hidden)} and {n_components}"
             )
-        if one_body is not None and (missing := set(basis.elements) - set(one_body)):
-            raise ValueError(f"one_body lacks {', '.join(sorted(missing))}")
-        if not force_bound > 0:
-            raise ValueError(f"force_bound is a positive force in eV/Å, got {force_bound}")
+        check_one_body(one_body, basis.elements)
         import_torch()
         self.basis = basis
         self.members = members
@@ -134,10 +130,10 @@ class NetworkFit:
         self.n_components = n_components
         self.linear_term = linear_term
         self.training = training or Training()
-        self.weights = weights or Weights()
         self.one_body = one_body
-        self.repulsion = repulsion
-        self.force_bound = force_bound
+        self._settings = ObservationSettings(
+            basis.elements, weights or Weights(), repulsion, force_bound, basis.cutoff
+        )
 
     def __call__(self, dataset: Sequence[Atoms], *, rng: np.random.Generator) -> NetworkCommittee:
         """Fit to labelled structures.
@@ -156,17 +152,20 @@ class NetworkFit:
             labels that are not finite; the index of the structure is named.
         """
         check_generator(rng)
-        items = [self._labelled(i, atoms) for i, atoms in enumerate(dataset)]
-        if not items:
+        if not len(dataset):
             raise ValueError("the dataset is empty: nothing to fit")
-        one_body = self.one_body or least_squares_one_body(
-            self.basis.elements,
-            np.array([item.counts for item in items]),
-            np.array([item.energy for item in items]),
-            energy_weights(items),
-        )
+        every = self._settings.observe_all(dataset)
+        one_body, exact = observed_one_body(every, self._settings, self.one_body)
+        # lone atoms are in the one-body energies, and reproduced exactly
+        items = [item for item in every if not item.alone]
+        if not any(energy_weights(items)):
+            raise ValueError(
+                "no structure of the dataset has neighbours and an energy that counts: "
+                "nothing to fit"
+            )
+        structures = [item.atoms for item in items]
         evaluator = self.basis.evaluator()
-        components = self._components(evaluator, dataset)
+        components = self._components(evaluator, structures, exact)
         m = min(self.n_components, *(len(c.columns) for c in components.values()))
         scale = _typical_force(items)
         shares = np.array([one_body[element] for element in self.basis.elements])
@@ -175,59 +174,60 @@ class NetworkFit:
             sample(item, evaluator, components, m, energy=energy, scale=scale)
             for item, energy in zip(items, energies, strict=True)
         ]
-        layers, linear = self._train(samples, m, rng)
+        origins = [c.origin[:m] if c.anchored else None for c in components.values()]
+        layers, linear = self._train(samples, origins, rng)
         networks = {
             e: AtomicNetworks(c, linear[:, c.columns], tuple(layers[i]), scale)
             for i, (e, c) in enumerate(components.items())
         }
-        baseline = Baseline(dict(one_body), self.repulsion)
-        force_scale = mean_force(dataset, bound=self.force_bound) or VANISHING_FORCE
+        baseline = Baseline(one_body, self._settings.repulsion)
+        force_scale = mean_force(structures, bound=self._settings.force_bound) or VANISHING_FORCE
         committee = NetworkCommittee(
             self.basis, networks, baseline=baseline, noise_std=0.0, force_scale=force_scale
         )
-        committee.noise_std = _residual(committee, items, dataset)
+        committee.noise_std = _residual(committee, items)
         return committee
 
     def _train(
-        self, samples: Sequence[Sample], m: int, rng: np.random.Generator
+        self, samples: Sequence[Sample], origins: Sequence[Array | None], rng: np.random.Generator
     ) -> tuple[list[list[Layer]], Array]:
         """Layers of every element and linear terms (K, size of the basis)."""
-        s = len(samples)
+        s, m = len(samples), samples[0].inputs.shape[1]
         drawn = rng.integers(s, size=(self.members, s))
         counts = np.array([np.bincount(row, minlength=s) for row in drawn], dtype=float)
-        initial = [self._initial_layers(m, rng) for _ in self.basis.elements]
+        # An isolated atom is far from all others in the space of the functions, and there a random
+        # network may say anything: those whose value there is subtracted start at zero.
+        initial = [
+            self._initial_layers(m, rng, _SMALL if origin is None else 0.0) for origin in origins
+        ]
         linear = np.zeros((self.members, self.basis.size))
         if self.linear_term:
             linear = np.array([_ridge(samples, row) for row in counts])
         return train(
-            samples, counts, initial, linear, self.training, rng=rng, train_linear=self.linear_term
-        )
-
-    def _labelled(self, index: int, atoms: Atoms) -> Labelled:
-        weights = weights_of(atoms, self.weights)
-        try:
-            return labelled(atoms, self.basis.elements, weights, self.repulsion, self.force_bound)
-        except ValueError as error:
-            raise ValueError(f"structure {index} of the dataset: {error}") from error
+            samples, counts, initial, linear, self.training, origins=origins, rng=rng,
+            train_linear=self.linear_term,
+        )  # fmt: skip
 
     def _components(
-        self, evaluator: Evaluator, structures: Sequence[Atoms]
+        self, evaluator: Evaluator, structures: Sequence[Atoms], exact: Collection[str]
     ) -> dict[str, Components]:
         descriptors = np.concatenate([evaluator.atomic_descriptors(a) for a in structures])
         symbols = np.concatenate([np.array(a.get_chemical_symbols()) for a in structures])
         return {
-            element: Components.of(columns, descriptors[symbols == element][:, columns])
+            element: Components.of(
+                columns, descriptors[symbols == element][:, columns], anchored=element in exact
+            )
             for element, columns in columns_of(self.basis).items()
         }
 
-    def _initial_layers(self, m: int, rng: np.random.Generator) -> list[Layer]:
+    def _initial_layers(self, m: int, rng: np.random.Generator, last: float) -> list[Layer]:
         sizes = [m, *self.hidden, 1]
         layers: list[Layer] = []
         for n_in, n_out in pairwise(sizes):
             weights = rng.normal(size=(self.members, n_in, n_out)) / np.sqrt(n_in)
             layers.append((weights, np.zeros((self.members, 1, n_out))))
         if self.linear_term:
-            layers[-1] = (_SMALL * layers[-1][0], layers[-1][1])
+            layers[-1] = (last * layers[-1][0], layers[-1][1])
         return layers
 
 
@@ -242,18 +242,16 @@ def _ridge(samples: Sequence[Sample], counts: Array) -> Array:
     return bayesian_ridge(factor).mean
 
 
-def _residual(
-    committee: NetworkCommittee, items: Sequence[Labelled], dataset: Sequence[Atoms]
-) -> float:
+def _residual(committee: NetworkCommittee, items: Sequence[Observation]) -> float:
     """Standard deviation of the energy of an atom from what is left of the labels, eV."""
-    left = [committee.predict(a).energy - a.calc.results["energy"] for a in dataset]
-    sizes = np.array([len(atoms) for atoms in dataset])
+    left = [committee.predict(i.atoms).energy - i.atoms.calc.results["energy"] for i in items]
+    sizes = np.array([len(item.atoms) for item in items])
     return energy_noise(np.array(left), sizes, energy_weights(items))
 
 
-def _typical_force(items: Sequence[Labelled]) -> float:
+def _typical_force(items: Sequence[Observation]) -> float:
     """Root-mean-square force component, eV/Å, of structures as they count; at least 1e-3."""
-    forces = [item.others[:-6][item.factors[:-6] > 0] for item in items]
+    forces = [item.forces[item.force_factors > 0] for item in items]
     counts = energy_weights(items) ** 2 * [len(f) for f in forces]
     if not counts.any():
         return 1.0

@@ -10,30 +10,17 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_hal.ace.evaluator import Evaluator, Rows
-from ase_hal.labels import labels_of
+from ase_hal.fits.observations import Observation
 from ase_hal.networks import Components
 from ase_hal.prediction import Array
-from ase_hal.repulsion import ZBL
-from ase_hal.weights import Weights
 
 _STEP = 1e-4  # Å, or strain: of central differences of smooth functions in double precision
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
-class Labelled(NamedTuple):
-    """Labels of N atoms without the repulsion, and how much they count."""
-
-    atoms: Atoms
-    counts: Array  # (n_elements,)
-    energy: float  # eV
-    others: Array  # (3 N + 6,), forces in eV/Å and virial in eV
-    factors: Array  # (3 N + 6,), weights of them; 0 for those unknown or left out
-    energy_factor: float  # weight of the energy
-
-
-def energy_weights(items: Sequence[Labelled]) -> Array:
-    """Factors of the energies per atom, as `least_squares_one_body` takes them."""
-    return np.array([item.energy_factor * np.sqrt(item.counts.sum()) for item in items])
+def energy_weights(items: Sequence[Observation]) -> Array:
+    """Factors of the energies over sqrt(N), (n,)."""
+    return np.array([item.energy_weight for item in items])
 
 
 def energy_noise(errors: Array, sizes: Array, weights: Array) -> float:
@@ -65,40 +52,8 @@ class Sample(NamedTuple):
     energy_factor: float
 
 
-def labelled(
-    atoms: Atoms, elements: tuple[str, ...], weights: Weights, repulsion: ZBL | None, bound: float
-) -> Labelled:
-    """Labels of a structure; ValueError where they, or its elements, are not what they should be.
-
-    Force components above the bound (eV/Å) are left out.
-    """
-    labels = labels_of(atoms)
-    if unknown := set(atoms.symbols) - set(elements):
-        raise ValueError(f"it has {', '.join(sorted(unknown))}, the basis {', '.join(elements)}")
-    n = len(atoms)
-    energy, forces, virial = float(labels["energy"]), np.zeros((n, 3)), np.zeros(6)
-    force_factors, virial_factors = np.zeros((n, 3)), np.zeros(6)
-    if "forces" in labels:
-        forces = labels["forces"]
-        force_factors = np.where(np.abs(forces) <= bound, weights.of_forces(forces), 0.0)
-    if "stress" in labels:
-        virial = -atoms.cell.volume * labels["stress"]
-        virial_factors[:] = weights.virial / np.sqrt(n)
-    if repulsion is not None:
-        pair_energy, pair_forces, pair_virial = repulsion.evaluate(atoms)
-        energy, forces, virial = energy - pair_energy, forces - pair_forces, virial - pair_virial
-    return Labelled(
-        atoms,
-        np.array([sum(atoms.symbols == element) for element in elements], dtype=float),
-        energy,
-        np.concatenate([forces.ravel(), virial]),
-        np.concatenate([force_factors.ravel(), virial_factors]),
-        float(weights.energy / np.sqrt(n)),
-    )
-
-
 def sample(
-    item: Labelled,
+    item: Observation,
     evaluator: Evaluator,
     components: Mapping[str, Components],
     m: int,
@@ -110,7 +65,7 @@ def sample(
 
     Parameters
     ----------
-    item : Labelled
+    item : Observation
     evaluator : Evaluator
     components : mapping of str to Components
         In the order of the elements of the evaluator.
@@ -180,6 +135,7 @@ def _linear_rows(rows: Rows, components: Mapping[str, Components], counts: Array
     n = len(rows.energy)
     result = np.concatenate([rows.energy[None], rows.forces.reshape(-1, n), rows.virial])
     for c, count in zip(components.values(), counts, strict=True):
-        result[0, c.columns] -= count * c.mean
+        if not c.anchored:
+            result[0, c.columns] -= count * c.mean
         result[:, c.columns] = result[:, c.columns] @ c.vectors
     return result

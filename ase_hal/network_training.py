@@ -50,6 +50,7 @@ def train(
     linear: Array,
     training: Training,
     *,
+    origins: Sequence[Array | None],
     rng: np.random.Generator,
     train_linear: bool = True,
 ) -> tuple[list[list[Layer]], Array]:
@@ -71,6 +72,8 @@ def train(
     linear : (K, n) array
         Initial coefficients of the linear terms.
     training : Training
+    origins : sequence of (m,) array or None
+        Inputs of an atom without neighbours, where its energy is to vanish, of every element.
     rng : numpy.random.Generator
         Orders the batches.
     train_linear : bool
@@ -90,7 +93,7 @@ def train(
             parameters.append(coefficients)
         order = rng.permutation(len(samples))
         chunks = [order[i : i + training.batch] for i in range(0, len(order), training.batch)]
-        batches = [_Batch(torch, [samples[s] for s in c], counts[:, c]) for c in chunks]
+        batches = [_Batch(torch, [samples[s] for s in c], counts[:, c], origins) for c in chunks]
         n_labels = sum(len(sample.targets) for sample in samples) / len(batches)
         adam = _Adam(torch, parameters)
         for step, batch in enumerate(_schedule(batches, training.epochs, rng)):
@@ -132,7 +135,13 @@ class _Adam:
 class _Batch:
     """Some structures, their atoms sorted by element."""
 
-    def __init__(self, torch: Any, samples: Sequence[Sample], counts: Array) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        samples: Sequence[Sample],
+        counts: Array,
+        origins: Sequence[Array | None],
+    ) -> None:
         def tensor(array: Any) -> Any:
             return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float32)
 
@@ -141,6 +150,7 @@ class _Batch:
         inputs = np.concatenate([sample.inputs for sample in samples])
         n_elements = int(max(species, default=0)) + 1
         self.inputs = [tensor(inputs[species == e]) for e in range(n_elements)]
+        self.origins = [None if x is None else tensor(x[None]) for x in origins[:n_elements]]
         self.back = torch.as_tensor(np.argsort(np.argsort(species, kind="stable")))
         self.sizes = [len(sample.species) for sample in samples]
         self.jacobians = [tensor(s.jacobian.reshape(s.inputs.size, -1)) for s in samples]
@@ -155,7 +165,11 @@ class _Batch:
             energies_and_slopes(x, element, torch.tanh)
             for x, element in zip(self.inputs, layers, strict=False)
         ]
-        energies = torch.cat([energy for energy, _ in pairs], dim=1)[:, self.back]
+        above = [
+            energy if origin is None else energy - energies_and_slopes(origin, e, torch.tanh)[0]
+            for (energy, _), origin, e in zip(pairs, self.origins, layers, strict=False)
+        ]
+        energies = torch.cat(above, dim=1)[:, self.back]
         slopes = torch.cat([slope for _, slope in pairs], dim=1)[:, self.back]
         total = 0.0
         for s, (energy, slope) in enumerate(

@@ -64,14 +64,25 @@ class Components:
     vectors : (n, n) array
         Of the standardised functions, those that vary most first, all scaled by one factor that
         gives the first component the variance 1. Zero where nothing varies.
+    anchored : bool
+        Whether the energy of an atom without neighbours, whose functions vanish, is that of the
+        one-body energies exactly.
     """
 
     columns: NDArray[np.intp]
     mean: Array
     vectors: Array
+    anchored: bool = False
+
+    @property
+    def origin(self) -> Array:
+        """Components (n,) of an atom without neighbours."""
+        return -self.mean @ self.vectors
 
     @classmethod
-    def of(cls, columns: NDArray[np.intp], descriptors: Array) -> Components:
+    def of(
+        cls, columns: NDArray[np.intp], descriptors: Array, *, anchored: bool = False
+    ) -> Components:
         """Find them from the functions (A, n) of A atoms; A may be 0."""
         n = len(columns)
         mean, vectors = np.zeros(n), np.zeros((n, n))
@@ -85,7 +96,7 @@ class Components:
             largest = max(float(variances[-1]), 1e-300)
             kept = found[:, ::-1] * (variances[::-1] > 1e-12 * largest)
             vectors = inverse[:, None] * kept / np.sqrt(largest)
-        return cls(columns, mean, vectors)
+        return cls(columns, mean, vectors, anchored)
 
     def __call__(self, descriptors: Array, m: int | None = None) -> Array:
         """The first m components (A, m), or all, of functions (A, size of the basis)."""
@@ -103,6 +114,8 @@ class AtomicNetworks:
     r"""K models of the energy of an atom of one element.
 
     .. math:: E^k(x) = s\, [ c^k \cdot x + \mathrm{net}^k(x_1, ..., x_m) ]
+
+    Where the components are anchored, less the same for an atom without neighbours.
 
     Attributes
     ----------
@@ -128,7 +141,12 @@ class AtomicNetworks:
         energies, slopes = energies_and_slopes(x[:, :m], self.layers, np.tanh)
         derivatives = np.repeat(self.linear[:, None], len(x), axis=1)
         derivatives[..., :m] += slopes
-        return self.scale * (energies + self.linear @ x.T), self.scale * derivatives
+        values = energies + self.linear @ x.T
+        if self.components.anchored:
+            origin = self.components.origin[None]
+            alone, _ = energies_and_slopes(origin[:, :m], self.layers, np.tanh)
+            values = values - (alone + self.linear @ origin.T)
+        return self.scale * values, self.scale * derivatives
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays, from which `from_arrays` makes the same networks."""
@@ -136,6 +154,7 @@ class AtomicNetworks:
             "columns": self.components.columns,
             "mean": self.components.mean,
             "vectors": self.components.vectors,
+            "anchored": np.array(self.components.anchored),
             "linear": self.linear,
             "scale": np.array(self.scale),
         }
@@ -150,7 +169,9 @@ class AtomicNetworks:
         if not n_layers:
             raise KeyError("weights0")
         return cls(
-            Components(arrays["columns"], arrays["mean"], arrays["vectors"]),
+            Components(
+                arrays["columns"], arrays["mean"], arrays["vectors"], bool(arrays["anchored"])
+            ),
             arrays["linear"],
             tuple((arrays[f"weights{i}"], arrays[f"biases{i}"]) for i in range(n_layers)),
             float(arrays["scale"]),

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_hal.ace import pacemaker
 from ase_hal.ace.basis import ACEBasis
 from ase_hal.baseline import Baseline
 from ase_hal.external_command import Execution
-from ase_hal.external_fit import Draw, ExternalFit, Record, Targets, write_table
+from ase_hal.external_fit import Draw, ExternalFit, Record, Targets, member_records, write_table
+from ase_hal.fits.observations import Observation
+from ase_hal.fits.rows import weighted_rows
 from ase_hal.fitted_potential import FittedPotential
-from ase_hal.labels import labels_of
-from ase_hal.linear_fit import LinearFit
 from ase_hal.prediction import Array
-from ase_hal.regression import Posterior
+from ase_hal.regression import Factor, Posterior, bayesian_ridge
 from ase_hal.repulsion import ZBL
 from ase_hal.weights import Weights
 
@@ -135,11 +134,11 @@ class PacemakerFit(ExternalFit):
         super().__init__(targets, cutoff=basis.cutoff, members=members, execution=execution)
 
     def _write_input(
-        self, folder: Path, dataset: Sequence[Atoms], baseline: Baseline, draw: Draw
+        self, folder: Path, items: Sequence[Observation], baseline: Baseline, draw: Draw
     ) -> None:
-        start, regularisation = self._start(dataset, baseline, draw)
+        start, regularisation = self._start(items, baseline, draw)
         start.save(str(folder / _START))
-        records = self.targets.records(dataset, baseline, draw, self.cutoff)
+        records = member_records(items, self.targets.elements, baseline, draw, self.cutoff)
         energy = sum(record.energy_weight for record in records)
         forces = sum(float(record.force_weights.sum()) for record in records)
         write_table(folder / _DATA, _columns(records))
@@ -165,39 +164,39 @@ class PacemakerFit(ExternalFit):
             },
             "backend": {"evaluator": "pyace", "parallel_mode": "serial", "display_step": 1},
         }
-        (folder / "input.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        (folder / "input.yaml").write_text(
+            yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
+        )
 
     def _start(
-        self, dataset: Sequence[Atoms], baseline: Baseline, draw: Draw
+        self, items: Sequence[Observation], baseline: Baseline, draw: Draw
     ) -> tuple[BBasisConfiguration, float]:
         """A nonlinear potential near the linear one; the factor of its squared coefficients."""
         rng = np.random.default_rng(draw.seed)
-        chosen = [dataset[i] for i, count in enumerate(draw.counts) for _ in range(count)]
+        chosen = [items[i] for i, count in enumerate(draw.counts) for _ in range(count)]
         ridge = self._ridge(chosen, baseline).mean
         others = np.zeros((len(ridge), self.embedding["ndensity"] - 1))
         if others.size:
             others = ridge[:, None] * (1 + _SPREAD * rng.normal(size=others.shape))
             evaluator = self.basis.evaluator()
-            atomic = np.concatenate([evaluator.atomic_descriptors(a) for a in chosen]) @ others
-            others *= _AMPLITUDE / max(float(np.sqrt(np.mean(atomic**2))), 1e-6)
+            atomic = np.concatenate([evaluator.atomic_descriptors(i.atoms) for i in chosen])
+            densities = atomic @ others
+            others *= _AMPLITUDE / max(float(np.sqrt(np.mean(densities**2))), 1e-6)
         second = self._configuration(np.column_stack([np.zeros_like(ridge), others]))
         nothing = Baseline(dict.fromkeys(self.basis.elements, 0.0))
         potential = FittedPotential(_text(second), self._kind, self.basis.elements, nothing)
-        posterior = self._ridge([_without(atoms, potential) for atoms in chosen], baseline)
+        posterior = self._ridge([_without(item, potential) for item in chosen], baseline)
         start = self._configuration(np.column_stack([posterior.mean, others]))
         return start, float(posterior.prior_precision[0] / posterior.noise_precision)
 
-    def _ridge(self, structures: Sequence[Atoms], baseline: Baseline) -> Posterior:
+    def _ridge(self, items: Sequence[Observation], baseline: Baseline) -> Posterior:
         """Posterior of the coefficients of the linear model."""
-        fit = LinearFit(
-            self.basis,
-            members=2,
-            weights=self.targets.weights,
-            one_body=baseline.one_body,
-            repulsion=baseline.repulsion,
-            force_bound=self.targets.force_bound,
-        )
-        return fit(structures, rng=np.random.default_rng(0)).posterior  # draws unused members
+        shares = [baseline.one_body[element] for element in self.basis.elements]
+        factor = Factor.empty(self.basis.size, 1 + len(shares))
+        for item in items:
+            rows = weighted_rows(item, self.basis)
+            factor = factor.update(rows.design, rows.targets, observations=rows.observations)
+        return bayesian_ridge(factor, combination=np.array([1.0, *(-e for e in shares)]))
 
     def _configuration(self, coefficients: Array) -> BBasisConfiguration:
         """Pacemaker's potential with coefficients (size of the basis, ndensity)."""
@@ -240,18 +239,19 @@ def _text(config: BBasisConfiguration) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "potential.yaml")
         config.save(str(path))
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
 
-def _without(atoms: Atoms, potential: FittedPotential) -> Atoms:
-    """The structure with what the potential says taken off its labels."""
-    left = atoms.copy()
-    results = {
-        name: value - potential.get_property(name, atoms)
-        for name, value in labels_of(atoms).items()
-    }
-    left.calc = SinglePointCalculator(left, **results)
-    return left
+def _without(item: Observation, potential: FittedPotential) -> Observation:
+    """The observation with what the potential says taken off; it counts as it did."""
+    atoms, virial = item.atoms, item.virial
+    if item.virial_factors.any():
+        virial = virial + atoms.cell.volume * potential.get_property("stress", atoms)
+    return item._replace(
+        energy=item.energy - potential.get_property("energy", atoms),
+        forces=item.forces - potential.get_property("forces", atoms),
+        virial=virial,
+    )
 
 
 def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:

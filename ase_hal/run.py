@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 import ase_hal
 from ase_hal.ace.basis import InnerCutoff
+from ase_hal.data.left_out import left_out_of
 from ase_hal.dynamics.explorer import Trajectory, run_trajectory
 from ase_hal.export import write_potential
 from ase_hal.journal import Log, locked, remove_leftovers, replacing
@@ -23,15 +24,15 @@ from ase_hal.linear_committee import LinearCommittee
 from ase_hal.loop import is_labelled, iteration_rng, learn
 from ase_hal.metrics import compare
 from ase_hal.past import Event, Past
+from ase_hal.process_pool import ProcessPool
 from ase_hal.report import write_report
 from ase_hal.run_directory import adopt
 from ase_hal.run_labels import TEST, RunLabels, tagged
 from ase_hal.runfile import RunFile
 from ase_hal.runfile.settings import FinalSection
-from ase_hal.walkers import Walkers
 
 # What may differ between a run file and the run it continues.
-_CHANGEABLE = ("workers", "loop", "reference.timeout")
+_CHANGEABLE = ("workers", "loop", "reference.timeout", "reference.check_forces")
 
 
 def run(
@@ -66,9 +67,13 @@ def run(
         If the directory holds a run of another file.
     DirectoryInUse
         If another process is working in the directory.
+    ProcessKilled
+        If the process of a trajectory has died three times; the run can go on.
     """
     runfile = RunFile.read(file)
     directory = Path(directory or Path(file).stem)
+    if not (directory / "dataset.extxyz").exists():
+        runfile.check_data()
     directory.mkdir(parents=True, exist_ok=True)
     # One thread for linear algebra: walkers and labels fill the cores, and results then do
     # not depend on how many there are.
@@ -99,7 +104,8 @@ class _Run:
     def __enter__(self) -> _Run:
         enter = self._stack.enter_context
         self.log = enter(Log(self.directory / "log.jsonl"))
-        self.past = Past.of(list(self.log))
+        events = list(self.log)
+        self.past = Past.of(events)
         self.labels = enter(
             RunLabels(
                 self.directory,
@@ -108,13 +114,16 @@ class _Run:
                 seconds=self.past.label_seconds,
                 workers=self.runfile.workers,
                 timeout=self.runfile.reference.timeout,
+                allow_unconverged=self.runfile.reference.allow_unconverged,
+                check_forces=self.runfile.reference.check_forces,
+                checked=[(e["iteration"], e["index"]) for e in events if e.get("forces_checked")],
             )
         )
-        self.walkers = enter(Walkers(self.runfile.workers))
+        self.walkers = enter(ProcessPool(self.runfile.workers))
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.close()
+        self._stack.__exit__(*exception)
 
     def emit(self, event: str, **record: Any) -> None:
         """Log an event and pass it on."""
@@ -207,6 +216,7 @@ class _Run:
             prior_precision=float(np.median(posterior.prior_precision)),
             log_evidence=posterior.log_evidence,
             **self._errors(committee, dataset, self.given),
+            left_out=self._left_out(dataset),
             seconds=seconds,
         )
         return committee
@@ -220,6 +230,11 @@ class _Run:
             errors[f"{name}_energy_rmse"] = found.energy_rmse if structures else None
             errors[f"{name}_forces_rmse"] = found.forces_rmse if structures else None
         return errors
+
+    def _left_out(self, dataset: Sequence[Atoms]) -> str | None:
+        """What of the labels the fit does not take, in words; None where it takes all."""
+        bound = self.fit.force_bound
+        return left_out_of(dataset, bound).sentence(bound) or None
 
     def _trajectory(self, trajectory: Trajectory) -> None:
         folder = self.directory / "iterations" / f"{self.iteration:04d}"
@@ -263,17 +278,19 @@ class _Run:
         """Structures of a file, and found by going on exploring; never trained on."""
         if self.past.ended:  # once before, with a smaller budget
             return list(self.labels.test)
+        committee = self.committee
+        assert committee is not None  # learn() yields at least one step
         per_stage = self.runfile.test_per_stage
         explorer = self.runfile.explorer()
         self.iteration = TEST
         jobs = []
         for index, stage in enumerate(explorer.stages):
-            starts = explorer.starts(index, dataset)
+            starts = explorer.starts(index, dataset, committee)
             for i in range(per_stage):
                 number = index * per_stage + i
                 rng = iteration_rng(self.rng, 1_000_000 + number)
                 start = starts[rng.integers(len(starts))]
-                jobs.append((self.committee, stage, start, number, rng))
+                jobs.append((committee, stage, start, number, rng))
         found = []
         futures = [self.walkers.submit(run_trajectory, *job) for job in jobs]
         for trajectory in (future.result() for future in futures):
@@ -303,6 +320,7 @@ class _Run:
             n_structures=len(dataset),
             n_failed=len(self.labels.failed),
             **self._errors(final, dataset, test),
+            left_out=self._left_out(dataset),
             potential=[path.name for path in files],
             sessions=self.past.sessions + 1,
             seconds=round(self.past.seconds + time.monotonic() - self.began, 3),
@@ -318,7 +336,7 @@ class _Run:
         fit = self.runfile.fit()
         if plan.inner_cutoff == "shortest":
             shortest = min(_shortest_distance(atoms, fit.basis.cutoff) for atoms in dataset)
-            fit.basis = fit.basis.with_inner_cutoff(InnerCutoff(shortest))
+            fit = fit.with_basis(fit.basis.with_inner_cutoff(InnerCutoff(shortest)))
         fits: list[LinearCommittee] = []
         rng = iteration_rng(self.rng, 2_000_000)
         began = time.monotonic()

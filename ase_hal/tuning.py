@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from ase_hal.ace.basis import ACEBasis
-from ase_hal.baseline import least_squares_one_body
-from ase_hal.labels import labels_of
-from ase_hal.linear_fit import LinearFit, informative
+from ase_hal.fits.observations import Observation, ObservationSettings, observed_one_body
+from ase_hal.fits.rows import informative
+from ase_hal.linear_fit import LinearFit
 from ase_hal.prediction import Array
 from ase_hal.regression import Factor, bayesian_ridge
 from ase_hal.smoothness import Smoothness
@@ -87,7 +88,7 @@ def tune(
     Parameters
     ----------
     dataset : sequence of Atoms
-        Labelled structures, all with forces.
+        Labelled structures, with forces in every part.
     bases : sequence of ACEBasis
         Of the same elements.
     energy_weights : sequence of float
@@ -109,7 +110,7 @@ def tune(
     Raises
     ------
     ValueError
-        For fewer structures than parts, structures without forces, or nothing to choose from.
+        For fewer structures than parts, parts without forces, or nothing to choose from.
 
     Examples
     --------
@@ -120,14 +121,18 @@ def tune(
     """
     if not (bases and len(energy_weights) and len(priors)):
         raise ValueError("nothing to choose from: bases, energy_weights and priors, one of each")
+    order = rng.permutation(len(dataset))
     if not 2 <= folds <= len(dataset):
         raise ValueError(f"{len(dataset)} structures cannot be divided into {folds} parts")
-    if not all("forces" in labels_of(atoms) for atoms in dataset):
-        raise ValueError("tune() needs the forces of every structure")
-    parts = [part.tolist() for part in np.array_split(rng.permutation(len(dataset)), folds)]
     trials = []
     for basis in bases:
-        for trial in _trials(dataset, parts, basis, energy_weights, priors):
+        settings = ObservationSettings(
+            basis.elements, Weights(1.0, 1.0, 0.0), None, math.inf, basis.cutoff
+        )
+        items = settings.observe_all(dataset)
+        one_body, _ = observed_one_body(items, settings, None)
+        parts = _parts(items, order, folds)
+        for trial in _trials(parts, basis, one_body, energy_weights, priors):
             trials.append(trial)
             if on_trial is not None:
                 on_trial(trial)
@@ -135,24 +140,46 @@ def tune(
 
 
 class _Part(NamedTuple):
-    """Unweighted observations of one part of the dataset, energies per sqrt(N)."""
+    """Observations of one part of the dataset with the weights of their files.
+
+    Energies are divided by sqrt(N); rows over their factors are those of labels.
+    """
 
     n_atoms: Array
+    energy_factors: Array
     energy_rows: Array
     energy_targets: Array
+    force_factors: Array
     force_rows: Array
     force_targets: Array
 
 
+def _parts(
+    items: Sequence[Observation], order: NDArray[np.intp], folds: int
+) -> list[list[Observation]]:
+    """The parts; lone atoms, which the one-body energies know of, are in none."""
+    drawn = [[items[i] for i in part] for part in np.array_split(order, folds)]
+    parts = [[item for item in part if not item.alone] for part in drawn]
+    for what, counts in (
+        ("energies", [any(item.energy_weight > 0 for item in part) for part in parts]),
+        ("forces", [any(item.force_factors.any() for item in part) for part in parts]),
+    ):
+        if not all(counts):
+            raise ValueError(
+                f"tune() needs {what} in every part, and {counts.count(False)} of {folds} have none"
+            )
+    return parts
+
+
 def _trials(
-    dataset: Sequence[Atoms],
-    parts: Sequence[Sequence[int]],
+    parts: Sequence[Sequence[Observation]],
     basis: ACEBasis,
+    one_body: Mapping[str, float],
     energy_weights: Sequence[float],
     priors: Sequence[Smoothness | None],
 ) -> Iterator[Trial]:
-    combination = np.array([1.0, *(-energy for energy in _one_body(dataset, basis))])
-    observations = [_observe([dataset[i] for i in part], basis) for part in parts]
+    combination = np.array([1.0, *(-one_body[symbol] for symbol in basis.elements)])
+    observations = [_observe(part, basis) for part in parts]
     empty = Factor.empty(basis.size, len(combination))
     forces = [empty.update(o.force_rows, o.force_targets) for o in observations]
     energies = [empty.update(o.energy_rows, o.energy_targets) for o in observations]
@@ -178,30 +205,25 @@ def _trials(
         )  # fmt: skip
 
 
-def _one_body(dataset: Sequence[Atoms], basis: ACEBasis) -> list[float]:
-    counts = [[sum(atoms.symbols == e) for e in basis.elements] for atoms in dataset]
-    energies = [labels_of(atoms)["energy"] for atoms in dataset]
-    found = least_squares_one_body(
-        basis.elements, np.array(counts, dtype=float), np.array(energies, dtype=float)
-    )
-    return [found[symbol] for symbol in basis.elements]
-
-
-def _observe(structures: Sequence[Atoms], basis: ACEBasis) -> _Part:
-    sizes, energy_rows, energy_targets, force_rows, force_targets = [], [], [], [], []
-    for atoms in structures:
-        rows, labels, root = basis.rows(atoms), labels_of(atoms), np.sqrt(len(atoms))
-        counts = [np.count_nonzero(atoms.symbols == symbol) for symbol in basis.elements]
-        sizes.append(len(atoms))
-        energy_rows.append(rows.energy / root)
-        energy_targets.append(np.array([float(labels["energy"]), *counts]) / root)
-        design, target = rows.forces.reshape(-1, basis.size), labels["forces"].ravel()
-        said = informative(np.vstack([rows.energy, design]), np.append(0.0, target))[1:]
-        force_rows.append(design[said])
-        force_targets.append(np.outer(target[said], np.eye(1 + len(counts))[0]))
+def _observe(items: Sequence[Observation], basis: ACEBasis) -> _Part:
+    n_targets = 1 + len(basis.elements)
+    energies: list[tuple[float, float, Array, Array]] = []
+    forces: list[tuple[Array, Array, Array]] = []
+    for item in items:
+        rows, factor, used = basis.rows(item.atoms), item.energy_factor, item.force_factors > 0
+        if factor > 0:
+            target = factor * np.array([item.energy, *item.counts])
+            energies.append((len(item.atoms), factor, factor * rows.energy, target))
+        factors = item.force_factors[used]
+        design, labels = factors[:, None] * rows.forces[used], factors * item.forces[used]
+        kept = informative(np.vstack([rows.energy, design]), np.append(0.0, labels))[1:]
+        targets = np.outer(labels[kept], np.eye(n_targets)[0])
+        forces.append((factors[kept], design[kept], targets))
+    sizes, energy_factors, energy_rows, energy_targets = zip(*energies, strict=True)
+    force_factors, force_rows, force_targets = zip(*forces, strict=True)
     return _Part(
-        np.array(sizes), np.array(energy_rows), np.array(energy_targets),
-        np.concatenate(force_rows), np.concatenate(force_targets),
+        np.array(sizes), np.array(energy_factors), np.array(energy_rows), np.array(energy_targets),
+        np.concatenate(force_factors), np.concatenate(force_rows), np.concatenate(force_targets),
     )  # fmt: skip
 
 
@@ -225,4 +247,7 @@ def _errors(part: _Part, mean: Array, combination: Array) -> tuple[Array, Array]
     """Absolute errors of energies per atom and of force components."""
     energy = part.energy_targets @ combination - part.energy_rows @ mean
     force = part.force_targets @ combination - part.force_rows @ mean
-    return np.abs(energy) / np.sqrt(part.n_atoms), np.abs(force)
+    return (
+        np.abs(energy) / (part.energy_factors * part.n_atoms),
+        np.abs(force) / part.force_factors,
+    )

@@ -14,7 +14,7 @@ from barriers_report import KINDS
 from sampling_studies import label_here
 
 from ase_hal import Prediction
-from ase_hal.datasets import write_dataset
+from ase_hal.data import write_dataset
 from ase_hal.dynamics import Pick, SaddleSearch
 from ase_hal.structures import interstitial_hop, random_strain, vacancy_hop
 

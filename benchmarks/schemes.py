@@ -46,7 +46,7 @@ from schemes_report import SCHEMES, TESTS, plot, report
 
 from ase_hal import LinearFit, learn, read_dataset
 from ase_hal.committee import Committee
-from ase_hal.datasets import write_dataset
+from ase_hal.data import write_dataset
 from ase_hal.dynamics import (
     ContourWalk,
     Evolution,

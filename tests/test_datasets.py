@@ -13,7 +13,7 @@ from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_hal.datasets import read_dataset, write_dataset
+from ase_hal.data.reading import read_dataset, write_dataset
 from ase_hal.frames import Frames
 
 ZUO = Path(__file__).resolve().parents[2] / "shared" / "data" / "zuo2020"

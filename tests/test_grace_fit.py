@@ -70,9 +70,9 @@ class TestInput:
     def test_the_table_is_the_weighted_dataset(self, tmp_path):
         weights = Weights(energy=3.0, forces=0.5, virial=0.2)
         grace = fit(weights=weights, execution=silent(tmp_path), one_body={"Al": 1.0, "Cu": 2.0})
-        baseline = grace.targets.baseline(dataset())
+        items, baseline = grace.targets.observe(dataset(), 5.0)
         counts = np.array([2, *[0] * 10, 1])
-        grace._write_input(tmp_path, dataset(), baseline, Draw(7, counts))
+        grace._write_input(tmp_path, items, baseline, Draw(7, counts))
         table = pd.read_pickle(tmp_path / "data.pckl.gzip", compression="gzip")
         assert len(table) == 2
         total = (

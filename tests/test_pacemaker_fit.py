@@ -18,14 +18,15 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from datasets_emt import al_cu_basis, al_cu_dataset, labelled, rattled
 
-from ase_hal import CalculatorCommittee, LinearFit, PacemakerFit, Weights, learn
+from ase_hal import CalculatorCommittee, LinearFit, PacemakerFit, Weights, learn, read_committee
 from ase_hal.ace import ACEBasis
 from ase_hal.baseline import Baseline
 from ase_hal.calculators import HALCalculator
 from ase_hal.external_command import Execution, run_command
-from ase_hal.external_fit import Draw, Targets
+from ase_hal.external_fit import Draw, Targets, member_records
 from ase_hal.fitted_potential import FittedPotential
 from ase_hal.metrics import compare
 from ase_hal.pacemaker_fit import _text
@@ -154,8 +155,8 @@ class TestStart:
         basis = ACEBasis(("Al", "Cu"), rcut=4.5, nradmax_by_orders=[3, 2], lmax_by_orders=[0, 1])
         data = al_cu_dataset()[:8]
         fit = PacemakerFit(basis, members=2, embedding=embedding, execution=fake())
-        baseline = fit.targets.baseline(data)
-        start, _ = fit._start(data, baseline, Draw(1, np.ones(8, dtype=int)))
+        items, baseline = fit.targets.observe(data, basis.cutoff)
+        start, _ = fit._start(items, baseline, Draw(1, np.ones(8, dtype=int)))
         linear = LinearFit(basis)(data, rng=np.random.default_rng(0))
         calculator = FittedPotential(_text(start), "PyACECalculator", ("Al", "Cu"), baseline)
         for atoms in data[:2]:
@@ -163,6 +164,22 @@ class TestStart:
             assert calculator.get_property("energy", atoms) == pytest.approx(expected.energy)
             forces = calculator.get_property("forces", atoms)
             assert forces == pytest.approx(expected.forces, abs=1e-5)
+
+    def test_fixed_atoms_stay_out_where_a_part_is_taken_off_the_labels(self, fake):
+        """Zeroed forces made the regularisation ten thousand times too strong."""
+        slabs = [a.copy() for a in dataset()]
+        for atoms, labels in zip(slabs, dataset(), strict=True):
+            results = {**labels.calc.results, "forces": labels.calc.results["forces"].copy()}
+            results["forces"][:2] = 0.0
+            atoms.set_constraint(FixAtoms([0, 1]))
+            atoms.calc = SinglePointCalculator(atoms, **results)
+        strengths = []
+        for data in (slabs, dataset()):
+            fit = PacemakerFit(basis(), members=2, execution=fake())
+            items, baseline = fit.targets.observe(data, 4.2)
+            counts = np.ones(len(items), dtype=int)
+            strengths.append(fit._start(items, baseline, Draw(1, counts))[1])
+        assert strengths[0] < 30 * strengths[1]
 
     def test_the_same_generator_gives_the_same_committee(self, fake):
         one, same, other = (fitted(fake(), seed, members=2) for seed in (1, 1, 2))
@@ -266,20 +283,23 @@ class TestTargets:
     def test_weights_are_those_of_a_linear_fit(self):
         """The loss of the table is the sum of squared weighted residuals."""
         weights = Weights(energy=3.0, forces=0.7, virial=0.2, force_floor=0.1)
-        targets = Targets(("Al",), weights, {"Al": 0.3}, None, 0.5)
-        baseline = targets.baseline(dataset())
+        bound = 0.8 * max(np.abs(a.calc.results["forces"]).max() for a in dataset()[:2])
+        targets = Targets(("Al",), weights, {"Al": 0.3}, None, bound)
+        items, baseline = targets.observe(dataset(), 4.2)
         draw = Draw(1, np.array([2, 1, *[0] * 8]))
-        records = targets.records(dataset(), baseline, draw, 4.2)
+        records = member_records(items, ("Al",), baseline, draw, 4.2)
         assert len(records) == 2
         for atoms, record, count in zip(dataset()[:2], records, (2, 1), strict=True):
             n, forces = len(atoms), atoms.calc.results["forces"]
             assert record.energy == pytest.approx(atoms.calc.results["energy"] - 0.3 * n)
-            assert record.energy_weight / n**2 == pytest.approx(count * 3.0**2 / n)
-            size = np.sum(forces**2, axis=1) + 0.1**2
-            small = (np.abs(forces) <= 0.5).all(axis=1)
+            excess = max(np.abs(forces).max() / bound, 1.0)
+            share = np.mean(np.abs(forces) <= bound) / excess**2
+            assert record.energy_weight / n**2 == pytest.approx(count * 3.0**2 / n * share**2)
+            size = (np.sum(forces**2, axis=1) + 0.1**2) * excess**4
+            small = (np.abs(forces) <= bound).all(axis=1)
             assert record.force_weights == pytest.approx(np.where(small, count * 0.49 / size, 0))
             assert small.any()
-            assert record.virial_weight == pytest.approx(count * 0.2**2 / n)
+            assert record.virial_weight == pytest.approx(count * 0.2**2 / n * share**2)
             assert record.virial == pytest.approx(-atoms.cell.volume * atoms.calc.results["stress"])
 
     def test_a_rare_element_is_in_every_bootstrap(self, fake):
@@ -366,6 +386,14 @@ class TestPotential:
         energy = potential.get_property("energy", atoms)
         for other in (copy.deepcopy(potential), pickle.loads(pickle.dumps(potential))):
             assert other.get_property("energy", atoms) == energy
+
+    def test_the_committee_of_a_fit_is_written_and_read(self, fake, tmp_path):
+        committee, atoms = fitted(fake(), members=2), dataset()[2]
+        committee.write(tmp_path / "model.json")
+        read = read_committee(tmp_path / "model.json")
+        ours, theirs = read.predict(atoms, members=True), committee.predict(atoms, members=True)
+        assert ours.energy_std == theirs.energy_std
+        assert np.array_equal(ours.member_forces, theirs.member_forces)
 
     def test_a_slab_is_what_it_is_in_a_large_cell(self, potential):
         slab = dataset()[0].copy()

@@ -19,7 +19,7 @@ from datasets_emt import al_cu_dataset
 from forked_runs import Command, Forge, forge
 from small_runs import SMALL_RUN, fingerprint
 
-from ase_hal.datasets import write_dataset
+from ase_hal.data import write_dataset
 from ase_hal.frames import Frames
 from ase_hal.journal import Log
 from ase_hal.linear_committee import LinearCommittee

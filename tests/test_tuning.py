@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from datasets_emt import al_cu_basis, al_cu_dataset
+from datasets_emt import al_cu_basis, al_cu_dataset, labelled
 
 from ase_hal import LinearFit, Smoothness, Weights
 from ase_hal.baseline import least_squares_one_body
@@ -78,10 +79,28 @@ def test_wrong_input(change, says):
         tune(al_cu_dataset(), **arguments)
 
 
-def test_structures_without_forces_are_refused():
+def test_forces_are_optional_for_single_structures():
     dataset = [atoms.copy() for atoms in al_cu_dataset()]
-    for atoms, labelled in zip(dataset, al_cu_dataset(), strict=True):
-        atoms.calc = labelled.calc
-    dataset[2].calc = SinglePointCalculator(dataset[2], energy=1.0)
-    with pytest.raises(ValueError, match="forces of every structure"):
-        tune(dataset, [al_cu_basis()], rng=np.random.default_rng(0))
+    for atoms, original in zip(dataset, al_cu_dataset(), strict=True):
+        energy = original.calc.results["energy"]
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    options = {"energy_weights": [15], "priors": [None], "folds": 2}
+    with pytest.raises(ValueError, match="needs forces in every part, and 2 of 2 have none"):
+        tune(dataset, [al_cu_basis()], **options, rng=np.random.default_rng(0))
+    for atoms, original in list(zip(dataset, al_cu_dataset(), strict=True))[3:]:
+        atoms.calc.results["forces"] = original.calc.results["forces"]
+    (trial,) = tune(dataset, [al_cu_basis()], **options, rng=np.random.default_rng(0))
+    (whole,) = tune(al_cu_dataset(), [al_cu_basis()], **options, rng=np.random.default_rng(0))
+    assert trial.forces_rmse == pytest.approx(whole.forces_rmse, rel=0.3)
+
+
+def test_lone_atoms_set_one_body_energies():
+    """A choice is not made by structures that no choice of functions describes."""
+    lone = [labelled(Atoms(symbol)) for symbol in ("Al", "Cu")]
+    options = {"energy_weights": [15], "priors": [None], "folds": 2}
+    (trial,) = tune(
+        [*al_cu_dataset(), *lone], [al_cu_basis()], **options, rng=np.random.default_rng(0)
+    )
+    (without,) = tune(al_cu_dataset(), [al_cu_basis()], **options, rng=np.random.default_rng(0))
+    assert trial.energy_rmse < 3 * without.energy_rmse
+    assert trial.forces_rmse < 1.5 * without.forces_rmse

@@ -72,6 +72,8 @@ def _made(progress: Progress, end: Event) -> list[str]:
                 f"Error of the potential on the {name} (root mean square): "
                 f"{1000 * energy:.2f} meV/atom, {forces:.3f} eV/Å."
             )
+    if end.get("left_out"):
+        lines.append(f"{end['left_out']}.")
     surprise = math.sqrt(fmean(z**2 for z in progress.test_surprises or [0.0]))
     if surprise > _TOO_SURE and len(progress.test_surprises) > _FEW:
         lines.append(

@@ -25,6 +25,7 @@ class LineDisplay:
         self._written: set[int] = set()
         self._has_header = False
         self._makes_test = self._has_test = False
+        self._left_out: str | None = None
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -46,6 +47,9 @@ class LineDisplay:
         elif event["event"] == "failure":
             where = f"iteration {event['iteration']}" if event["iteration"] > 0 else "seeds"
             self._write(f"reference calculation failed ({where}): {event['reason']}")
+        if progress.left_out != self._left_out:
+            self._left_out = progress.left_out
+            self._write(self._left_out or "nothing is left out of the fit any more")
         for row in progress.complete_rows:
             if row.iteration not in self._written:
                 self._written.add(row.iteration)

@@ -95,7 +95,7 @@ def table(progress: Progress) -> Table:
         padding=(0, 2, 0, 0),
         pad_edge=False,
         header_style="bold",
-        caption=ERRORS,
+        caption=f"{ERRORS}\n{progress.left_out}" if progress.left_out else ERRORS,
         caption_justify="left",
     )
     for name, unit, justify in COLUMNS:

@@ -56,6 +56,8 @@ class Progress:
         Labels added to the seeds.
     test_surprises : list of float
         Errors of the energies of test structures, in units of what was predicted for them.
+    left_out : str or None
+        Labels that the last fit does not take, in words.
     activity : str
         What goes on now, in words.
     end : mapping or None
@@ -69,6 +71,7 @@ class Progress:
         self.test_surprises: list[float] = []
         self.failures = 0
         self.sparse_fits: list[Event] = []
+        self.left_out: str | None = None
         self.activity = "starting"
         self.end: Event | None = None
         self._current = 0
@@ -115,6 +118,7 @@ class Progress:
         row.n_structures = event["n_structures"]
         row.energy_rmse = event["train_energy_rmse"]
         row.forces_rmse = event["train_forces_rmse"]
+        self.left_out = event.get("left_out")
         self.activity = "running trajectories"
 
     def _on_trajectory(self, event: Event) -> None:

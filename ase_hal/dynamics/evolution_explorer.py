@@ -13,6 +13,7 @@ from ase import Atoms
 
 from ase_hal.calculators import HALCalculator
 from ase_hal.committee import Committee
+from ase_hal.data.lone_atoms import with_neighbours
 from ase_hal.dynamics.contour_approach import UnreachableTarget
 from ase_hal.dynamics.evolution import Evolution
 from ase_hal.dynamics.sanity import StructureRefused, closest_contact, refusals_named
@@ -20,7 +21,7 @@ from ase_hal.dynamics.trace import Recorder, Trace
 from ase_hal.exploration import ExplorationEnded
 from ase_hal.parallel import in_order
 from ase_hal.prediction import Prediction
-from ase_hal.structures.origin import without_notes
+from ase_hal.structures.origin import as_start
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class EvolutionExplorer:
         """
         jobs = []
         for walker, child in enumerate(rng.spawn(self.walkers)):
-            start = self._start(dataset, child)
+            start = self._start(dataset, committee, child)
             start.info["hal_walker"] = walker
             jobs.append((committee, self.evolution, start, self.pick, child))
         found, reasons = [], []
@@ -183,14 +184,17 @@ class EvolutionExplorer:
             raise ExplorationEnded("broken")
         return found
 
-    def _start(self, dataset: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
+    def _start(
+        self, dataset: Sequence[Atoms], committee: Committee, rng: np.random.Generator
+    ) -> Atoms:
         if callable(self.starts):
-            start = without_notes(self.starts(rng))
+            start = as_start(self.starts(rng))
         else:
             pool = self.starts
             if pool is None:
                 pool = [a for a in dataset if not a.info.get("hal_iteration")] or dataset
-            start = without_notes(pool[int(rng.integers(len(pool)))])
+            pool = with_neighbours(pool, committee)
+            start = as_start(pool[int(rng.integers(len(pool)))])
         if self.rattle > 0:
             start.set_positions(start.positions + rng.normal(0.0, self.rattle, (len(start), 3)))
         return start

@@ -11,10 +11,11 @@ import numpy as np
 from ase import Atoms
 
 from ase_hal.committee import Committee
+from ase_hal.data.lone_atoms import with_neighbours
 from ase_hal.dynamics.stage import Stage, Trajectory
 from ase_hal.exploration import ExplorationEnded
 from ase_hal.parallel import in_order
-from ase_hal.structures.origin import without_notes
+from ase_hal.structures.origin import as_start
 
 __all__ = ["AnyStage", "HALExplorer", "Stage", "Trajectory", "run_trajectory"]
 
@@ -104,7 +105,7 @@ class HALExplorer:
                 if wanted <= 0:
                     capped = True
                     continue
-            starts = self.starts(index, dataset)
+            starts = self.starts(index, dataset, committee)
             stable = tried = 0
             while stable < stage.patience:
                 if tried >= _GIVE_UP * stage.patience or _only_broken(dataset, stage.name):
@@ -134,16 +135,26 @@ class HALExplorer:
         reached = [names.index(s) for a in dataset if (s := a.info.get("hal_stage")) in names]
         return max(reached, default=0)
 
-    def starts(self, index: int, dataset: Sequence[Atoms]) -> list[Atoms]:
+    def starts(
+        self, index: int, dataset: Sequence[Atoms], committee: Committee
+    ) -> list[Atoms]:
+        """Structures that trajectories of a stage start from; never those of lone atoms.
+
+        Raises
+        ------
+        ValueError
+            Where all structures are lone atoms.
+        """
+        dataset = with_neighbours(dataset, committee)
         seeds = [atoms for atoms in dataset if "hal_stage" not in atoms.info]
         start = self.stages[index].start
         if start == "any":
-            return list(dataset)
+            return dataset
         if start == "previous" and index > 0:
             name = self.stages[index - 1].name
             previous = [atoms for atoms in dataset if atoms.info.get("hal_stage") == name]
             return previous or seeds
-        return seeds or list(dataset)
+        return seeds or dataset
 
 
 def _only_broken(dataset: Sequence[Atoms], stage: str) -> bool:
@@ -163,4 +174,4 @@ def run_trajectory(
     committee: Committee, stage: AnyStage, start: Atoms, walker: int, rng: np.random.Generator
 ) -> Trajectory:
     """Run one trajectory of a stage from one structure. At module level so it can be pickled."""
-    return stage.run(committee, without_notes(start), walker, rng)
+    return stage.run(committee, as_start(start), walker, rng)

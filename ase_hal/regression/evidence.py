@@ -74,14 +74,14 @@ class Spectrum:
         b = U^T z, the targets along the left singular vectors.
     rss : float
         The part of ``|y|^2`` that no coefficients can explain.
-    n_observations : int
+    n_observations : float
         N.
     """
 
     singular: Array
     projections: Array
     rss: float
-    n_observations: int
+    n_observations: float
 
     @classmethod
     def from_problem(cls, problem: Problem) -> Spectrum:

@@ -54,8 +54,8 @@ class Factor:
         Rows yet to be folded in, p < 256.
     n_targets : int
         m.
-    n_observations : int
-        Number of rows seen.
+    n_observations : float
+        Number of rows seen, or what they count for.
 
     Notes
     -----
@@ -78,7 +78,7 @@ class Factor:
     triangle: Array = field(repr=False)
     pending: Array = field(repr=False)
     n_targets: int
-    n_observations: int
+    n_observations: float
 
     @classmethod
     def empty(cls, n_basis: int, n_targets: int = 1) -> Factor:
@@ -104,7 +104,9 @@ class Factor:
         """Number of columns of Psi."""
         return len(self.triangle) - self.n_targets
 
-    def update(self, rows: ArrayLike, targets: ArrayLike) -> Factor:
+    def update(
+        self, rows: ArrayLike, targets: ArrayLike, *, observations: float | None = None
+    ) -> Factor:
         """Add observations.
 
         Parameters
@@ -113,6 +115,9 @@ class Factor:
             Rows of Psi.
         targets : (k, m) array, or (k,) for a single target
             Rows of Y.
+        observations : float, optional
+            How many observations the rows count for in the evidence, by default k: rows whose
+            weights were made small say as much less about the noise.
 
         Returns
         -------
@@ -131,7 +136,8 @@ class Factor:
             pending = np.concatenate([pending, np.hstack(block)])
             if len(pending) == _BLOCK:
                 triangle, pending = _fold(triangle, pending), np.empty((0, len(triangle)))
-        return Factor(triangle, pending, self.n_targets, self.n_observations + len(rows))
+        seen = self.n_observations + (len(rows) if observations is None else observations)
+        return Factor(triangle, pending, self.n_targets, seen)
 
     def merged(self, other: Factor) -> Factor:
         """The factor of the observations of both.

@@ -35,7 +35,7 @@ class Posterior:
         pruned. All are equal for a Bayesian ridge without a ``scale``.
     log_evidence : float
         ln p(y | alpha, lambda), Eq. 27, for the weighted rows.
-    n_observations : int
+    n_observations : float
         Number of rows.
     iterations : int
         Steps the search for alpha and lambda took; 0 where both were given.
@@ -48,7 +48,7 @@ class Posterior:
     noise_precision: float
     prior_precision: Array = field(repr=False)
     log_evidence: float
-    n_observations: int
+    n_observations: float
     iterations: int = 0
     converged: bool = True
 

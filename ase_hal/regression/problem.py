@@ -42,7 +42,7 @@ class Problem:
         Upper triangular factor of [Psi diag(scale) | y].
     scale : (n,) array
         Standard deviations of the prior relative to each other.
-    n_observations : int
+    n_observations : float
         Number of rows behind the triangle.
     noise_bound : float
         lambda is not to be larger, because labels are known to be no more accurate.
@@ -50,7 +50,7 @@ class Problem:
 
     triangle: Array
     scale: Array
-    n_observations: int
+    n_observations: float
     noise_bound: float = np.inf
 
     @classmethod

@@ -55,7 +55,7 @@ def write_report(directory: str | Path) -> Path:
     page = folder / "index.html"
     title = f"Hyperactive learning: {run.directory.resolve().name}"
     html = render(title, status(run), summary(run, models), sections, pictures)
-    write_atomically(page, html.encode())
+    write_atomically(page, html.encode(errors="surrogateescape"))  # names of files
     return page
 
 

@@ -98,7 +98,8 @@ def _compare(
 ) -> Comparison:
     comparison = compare(committee, structures, force_bound=force_bound)
     one_body = committee.baseline.one_body
-    shift = np.array([np.mean([one_body[s] for s in atoms.symbols]) for atoms in structures])
+    compared = [structures[i] for i in comparison.structures]
+    shift = np.array([np.mean([one_body[s] for s in atoms.symbols]) for atoms in compared])
     return replace(
         comparison,
         energy=comparison.energy - shift,

@@ -35,6 +35,7 @@ class FitRecord:
     test_energy_rmse: float = _NAN
     test_forces_rmse: float = _NAN
     seconds: float = _NAN
+    left_out: str | None = None  # labels that the fit does not take
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class EndRecord:
     test_forces_rmse: float = _NAN
     seconds: float = _NAN
     sessions: int = 1
+    left_out: str | None = None
 
 
 @dataclass(frozen=True)

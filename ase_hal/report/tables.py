@@ -41,6 +41,7 @@ def summary(run: Run, models: Models) -> list[tuple[str, str]]:
         rows += [
             ("training error", _errors(errors, "train", "unknown")),
             ("test error", _errors(errors, "test", "no test set")),
+            ("left out", errors.left_out or "nothing"),
             ("iterations", f"{run.fits[-1].iteration:,}"),
             ("basis", _basis(run.fits[-1], models)),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 from pydantic import ValidationError
 
 from ase_hal.ace.basis import ACEBasis
+from ase_hal.data.report import DataReport, check_files
 from ase_hal.dynamics.explorer import HALExplorer, Trajectory
 from ase_hal.linear_fit import LinearFit
 from ase_hal.runfile.document import read_document
@@ -20,6 +22,8 @@ from ase_hal.runfile.reference_section import ReferenceSection
 from ase_hal.runfile.settings import FinalSection, LoopSection, Settings
 
 __all__ = ["RunFile", "RunFileError", "Settings"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,39 @@ class RunFile:
         """Labelled structures of the test set that a file gives."""
         test = self.settings.test
         return [] if test is None or test.file is None else test.read()
+
+    def data_reports(self) -> dict[str, DataReport]:
+        """What checks find in the labelled structures of the file, by section."""
+        found = {}
+        for name, section in (("seeds", self.settings.seeds), ("test", self.settings.test)):
+            labelled = None if section is None or not section.check else section.read_labelled()
+            if labelled is not None:
+                fit = self.fit()
+                found[name] = check_files(
+                    [labelled],
+                    force_bound=fit.force_bound,
+                    cutoff=fit.basis.cutoff,
+                    one_body=fit.one_body,
+                )
+        return found
+
+    def check_data(self) -> None:
+        """Look at the labels in the files of seeds and tests.
+
+        Raises
+        ------
+        RunFileError
+            Where they are surely wrong. What is probably wrong is logged.
+        """
+        reports = self.data_reports()
+        if wrong := [
+            f"{name}.file: {message}"
+            for name, report in reports.items()
+            for message in report.messages("wrong")
+        ]:
+            raise RunFileError([*wrong, "(check: false in the section uses the file as it is)"])
+        for report in reports.values():
+            report.log(logger)
 
     def calculator(self) -> Callable[[], BaseCalculator]:
         """What makes the reference calculator."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from ase_hal.datasets import read_dataset
+from ase_hal.data.label_keys import LabelKeys, drop_standard_labels
+from ase_hal.data.reading import LabelledFile, read_labelled, read_structures
 from ase_hal.quantities import Displacement
 from ase_hal.runfile.errors import Problems, one_line
 from ase_hal.runfile.fields import Count, ExistingFile, Index, LengthOrSpan, Section, Span, Symbol
+
+T = TypeVar("T")
 
 _SITES = {"sc": 1, "bcc": 2, "fcc": 4, "hcp": 4, "diamond": 8}
 
@@ -31,29 +34,47 @@ class StructureFile(Section):
     forces_key: str | None = None
     stress_key: str | None = None
     virial_key: str | None = None
+    check: bool = True
 
     def read(self) -> list[Atoms]:
-        """The structures; without keys, any labels in the file are left behind.
+        """The structures with their constraints; without keys, labels are left behind.
 
         Raises
         ------
         Problems
             If the file can't be read.
         """
-        keys = self.given("energy_key", "forces_key", "stress_key", "virial_key")
+        labelled = self.read_labelled()
+        if labelled is not None:
+            return list(labelled.structures)
+        structures = self._read(read_structures, index=self.index)
+        for atoms in structures:
+            atoms.calc = None
+            drop_standard_labels(atoms)
+        return structures
+
+    def read_labelled(self) -> LabelledFile | None:
+        """The structures with their labels and what reading them has shown; None without keys.
+
+        Raises
+        ------
+        Problems
+            If the file can't be read.
+        """
+        given = self.given("energy_key", "forces_key", "stress_key", "virial_key")
+        if not given:
+            return None
+        keys = {name.removesuffix("_key"): key for name, key in given.items()}
+        return self._read(
+            lambda path, **index: read_labelled(path, LabelKeys(**keys), **index), index=self.index
+        )
+
+    def _read(self, reader: Callable[..., T], **options: Any) -> T:
         try:
-            if keys:
-                return read_dataset(str(self.file), index=self.index, **keys)
-            found = ase.io.read(str(self.file), index=self.index)
+            return reader(str(self.file), **options)
         except Exception as error:  # readers of some ninety formats raise anything
             reason = one_line(error) or type(error).__name__
             raise Problems([(("file",), f"cannot read {self.file}: {reason}")]) from error
-        structures = found if isinstance(found, list) else [found]
-        if not structures:
-            raise Problems([(("file",), f"there are no structures in {self.file}")])
-        for atoms in structures:
-            atoms.calc = None
-        return structures
 
 
 class AlloySection(Section):

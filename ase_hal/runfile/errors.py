@@ -80,7 +80,7 @@ def _messages(details: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Pr
     elif kind == "missing":
         yield place, "is missing"
     elif kind == "extra_forbidden":
-        yield place, f"unknown key{_suggestion(str(place[-1]), _keys_at(model, place[:-1]))}"
+        yield place, f"unknown key{did_you_mean(str(place[-1]), _keys_at(model, place[:-1]))}"
     elif kind in ("model_type", "dict_type", "model_attributes_type"):
         yield place, f"has to hold keys of its own, got {got!r:.60}"
     else:
@@ -88,7 +88,8 @@ def _messages(details: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Pr
         yield place, f"{wanted[0].lower()}{wanted[1:]}, got {got!r:.60}"
 
 
-def _suggestion(key: str, allowed: list[str]) -> str:
+def did_you_mean(key: str, allowed: list[str]) -> str:
+    """A suggestion for a word that is not among those allowed, or the list of these."""
     close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else f" (allowed: {', '.join(allowed)})"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ase_hal.ace.basis import ACEBasis, InnerCutoff, PairPart
 from ase_hal.linear_fit import LinearFit
@@ -23,7 +24,7 @@ from ase_hal.runfile.fields import (
     Symbol,
 )
 from ase_hal.smoothness import Smoothness
-from ase_hal.weights import Weights
+from ase_hal.weights import TYPE_KEY, Weights, WeightsByType
 
 # The ways to choose the functions, each by the keys it takes.
 _CHOICES = {
@@ -101,6 +102,14 @@ class BasisSection(Section):
         return ACEBasis(elements, **shape, **options)
 
 
+class KindWeightsSection(Section):
+    """One kind of structure in ``fit.weights.types``; what is not given is as for the others."""
+
+    energy: Positive | None = None
+    forces: NotNegative | None = None
+    virial: NotNegative | None = None
+
+
 class WeightsSection(Section):
     """``fit.weights``: factors of the rows of energies, forces and virials."""
 
@@ -108,6 +117,18 @@ class WeightsSection(Section):
     forces: NotNegative = Weights.forces
     virial: NotNegative = Weights.virial
     force_floor: Force | None = None
+    types: dict[Annotated[str, BeforeValidator(str)], KindWeightsSection] = Field(
+        default_factory=dict
+    )
+    type_key: str = TYPE_KEY
+
+    def build(self) -> Weights | WeightsByType:
+        """The weights; by kind of structure where there is a table of kinds."""
+        default = Weights(self.energy, self.forces, self.virial, self.force_floor)
+        if not self.types:
+            return default
+        table = {name: replace(default, **kind.given()) for name, kind in self.types.items()}
+        return WeightsByType(default, table, self.type_key)
 
 
 class RepulsionSection(Part):
@@ -146,7 +167,7 @@ class FitSection(Section):
         """The fit of a basis; ValueError for what it refuses."""
         return LinearFit(
             basis,
-            weights=Weights(**self.weights.model_dump()),
+            weights=self.weights.build(),
             repulsion=None if self.repulsion is None else self.repulsion.build(),
             smoothness=None if self.smoothness is None else self.smoothness.build(),
             **self.given("members", "force_bound", "one_body", "label_noise"),

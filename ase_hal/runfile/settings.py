@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from ase import Atoms
-from pydantic import ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
+from ase_hal.data.constraints import check_constraints
+from ase_hal.data.lone_atoms import with_neighbours
 from ase_hal.runfile.data_sections import HoldOutSection, SeedsSection
-from ase_hal.runfile.errors import Problems
+from ase_hal.runfile.errors import Problems, did_you_mean
 from ase_hal.runfile.explore_sections import ExploreSection
 from ase_hal.runfile.fields import (
     NOT_EMPTY,
@@ -64,6 +66,7 @@ class Settings(Section):
         structures = seeds.build(info.data.get("seed", 0))
         place = ("file",) if seeds.alloy is None else ("alloy", "composition")
         _require_elements(structures, place, info)
+        _require_lasting_constraints(structures, place)
         return seeds
 
     @field_validator("reference")
@@ -101,6 +104,10 @@ class Settings(Section):
     def _stages_suit_seeds(cls, explore: ExploreSection, info: ValidationInfo) -> ExploreSection:
         if "seeds" in info.data:
             structures = info.data["seeds"].build(info.data.get("seed", 0))
+            if "basis" in info.data and "elements" in info.data:
+                # no trajectory starts from lone atoms
+                basis = info.data["basis"].build(info.data["elements"])
+                structures = with_neighbours(structures, basis)
             Problems.raise_any(explore.refusals(structures))
         return explore
 
@@ -110,8 +117,30 @@ class Settings(Section):
         cls, test: HoldOutSection | None, info: ValidationInfo
     ) -> HoldOutSection | None:
         if test is not None and test.file is not None:
-            _require_elements(test.read(), ("file",), info)
+            structures = test.read()
+            _require_elements(structures, ("file",), info)
+            _require_lasting_constraints(structures, ("file",))
         return test
+
+
+    @model_validator(mode="after")
+    def _weighted_kinds_exist(self) -> Settings:
+        weights = self.fit.weights
+        if not weights.types:
+            return self
+        structures = self.seeds.build(self.seed)
+        kinds = {str(a.info[weights.type_key]) for a in structures if weights.type_key in a.info}
+        known = sorted({*kinds, *(stage.name for stage in self.explore.stages)})
+        Problems.raise_any(
+            (
+                ("fit", "weights", "types", name),
+                f"is neither a {weights.type_key} of the seeds nor a stage"
+                f"{did_you_mean(name, known)}",
+            )
+            for name in weights.types
+            if name not in known
+        )
+        return self
 
 
 def _require_elements(
@@ -130,6 +159,21 @@ def _require_elements(
         for symbol, i in found.items()
         if symbol not in elements
     )
+
+
+def _require_lasting_constraints(structures: Sequence[Atoms], place: tuple[str | int, ...]) -> None:
+    """Raise `Problems` for the first constraint that the files of the run could not hold."""
+    for index, atoms in enumerate(structures):
+        if reason := _what_is_lost(atoms):
+            raise Problems([(place, f"structure {index}: {reason}")])
+
+
+def _what_is_lost(atoms: Atoms) -> str | None:
+    try:
+        check_constraints(atoms)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _not_among(elements: Sequence[str]) -> str:

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ase_hal.weights import FILE_WEIGHTS, TYPE_KEY
+
 
 def record(atoms: Atoms, how: str, **values: Any) -> None:
-    """Add a step to ``atoms.info['hal_origin']``, which reads ``first(...) | then(...)``."""
+    """Add a step to ``atoms.info['hal_origin']``, which reads ``first(...) | then(...)``.
+
+    What a file said about the weight and the kind of the structure it was made from is removed.
+    """
+    forget_file(atoms)
     words = ", ".join(f"{name}={_word(value)}" for name, value in values.items())
     before = atoms.info.get("hal_origin")
     step = f"{how}({words})"
@@ -22,6 +28,22 @@ def without_notes(atoms: Atoms) -> Atoms:
     kept = {"hal_origin"}
     copy.info = {k: v for k, v in atoms.info.items() if k in kept or not k.startswith("hal_")}
     return copy
+
+
+def as_start(atoms: Atoms) -> Atoms:
+    """A copy to start an exploration from: without notes, and without what a file says of it.
+
+    The weight and the kind of a structure are its own, not those of what comes of it.
+    """
+    copy = without_notes(atoms)
+    forget_file(copy)
+    return copy
+
+
+def forget_file(atoms: Atoms) -> None:
+    """Remove the weights and the kind that a structure has from a file."""
+    for key in (*FILE_WEIGHTS, TYPE_KEY):
+        atoms.info.pop(key, None)
 
 
 def _word(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Fits: what they take from labelled structures."""
