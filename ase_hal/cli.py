@@ -103,17 +103,23 @@ def run(
 
 def _summary(runfile: RunFile, reports: Mapping[str, DataReport]) -> str:
     """What the file describes, and what was found in the labelled structures that it names."""
-    from ase_hal.data.report_text import report_lines
+    from ase_hal.data.report_text import short_lines
 
     stages = ", ".join(stage.name for stage in runfile.explorer().stages)
-    wrong = [name for name, report in reports.items() if report.worst == "wrong"]
-    verdict = f"has wrong labels in {' and '.join(wrong)}" if wrong else "is all right"
+    words = {"wrong": "wrong labels", "likely": "labels that are probably wrong"}
+    doubtful = [
+        f"{words[report.worst]} in {name}"
+        for name, report in reports.items()
+        if report.worst in words
+    ]
+    verdict = f"has {' and '.join(doubtful)}" if doubtful else "is all right"
     lines = [
         f"{runfile.path} {verdict}: {len(runfile.seeds())} structures to start from, "
         f"{runfile.basis().size} basis functions, stages {stages}"
     ]
     for name, report in reports.items():
-        lines += ["", f"{name}:", *(f"  {line}" for line in report_lines(report))]
+        first, *others = short_lines(report)
+        lines += [f"{name}: {first}", *(f"  {line}" for line in others)]
     return "\n".join(lines)
 
 

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +84,7 @@ def check(
 
     Exits with 1 where something is surely wrong.
     """
-    with errors_in_a_line(debug):
+    with errors_in_a_line(debug), _in_options():
         from ase_hal.data.report import check_files
         from ase_hal.data.report_text import report_lines
         from ase_hal.journal import to_json
@@ -94,10 +97,27 @@ def check(
             typer.echo(to_json({"worst": report.worst, **report.todict()}, indent=1))
         else:
             for line in [*report_lines(report), "", verdict(report)]:
-                typer.echo(line)
+                typer.echo(spelled(line))
         failing = ("wrong", "likely") if strict else ("wrong",)
         if report.worst in failing:
             raise typer.Exit(1)
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Name options in errors as the command line has them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(spelled(str(error))) from error
+
+
+def spelled(text: str) -> str:
+    """A message for Python with its arguments spelled as options."""
+    text = re.sub(r"\b(energy|forces|stress|virial)_key=(\S)", r"--\1-key \2", text)
+    text = re.sub(r"\b(energy|forces|stress|virial)_key\b", r"--\1-key", text)
+    text = re.sub(r"\bstress_factor=(\S)", r"--stress-factor \1", text)
+    return text.replace("stress_factor", "--stress-factor").replace("or None to", "or none to")
 
 
 def verdict(report: DataReport) -> str:
@@ -106,7 +126,10 @@ def verdict(report: DataReport) -> str:
         return "These data are wrong: correct them before anything is fitted to them."
     if report.worst == "likely":
         return "These data are probably wrong: look at them before anything is fitted to them."
-    return "Nothing is wrong as far as can be seen."
+    judged = report.consistency is not None and report.consistency.energies is not None
+    return "Nothing is wrong as far as can be seen" + (
+        "." if judged else "; whether the labels agree cannot be judged."
+    )
 
 
 def fit(
@@ -147,14 +170,13 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """Fit a potential to labelled structures, without a loop."""
-    with errors_in_a_line(debug):
+    with errors_in_a_line(debug), _in_options():
         import time
 
         import numpy as np
 
         from ase_hal import LinearFit
         from ase_hal.committee_file import json_path
-        from ase_hal.data.left_out import left_out_of
         from ase_hal.data.report import check_files
 
         json_path(output)
@@ -187,17 +209,17 @@ def fit(
             f"{committee.basis.size} functions, {seconds:.1f} s"
         )
         typer.echo(_errors(committee, structures, force_bound))
-        if sentence := left_out_of(structures, force_bound).sentence(force_bound):
-            typer.echo(sentence)
+        if report.worst == "likely":
+            typer.echo("Some labels are probably wrong, see above.")
         typer.echo(f"written: {output} and {output.with_suffix('.npz').name}")
 
 
 def _show(report: DataReport, no_check: bool) -> None:
     """Print what the checks have found; end where the labels are wrong."""
-    from ase_hal.data.report_text import report_lines
+    from ase_hal.data.report_text import short_lines
 
-    for line in report_lines(report):
-        typer.echo(line)
+    for line in short_lines(report):
+        typer.echo(spelled(line))
     if report.worst == "wrong" and not no_check:
         raise ValueError(
             "the labels are wrong, see above; nothing was fitted (--no-check fits all the same)"

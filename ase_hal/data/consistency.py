@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
+from threadpoolctl import threadpool_limits
 
 from ase_hal.ace import ACEBasis
 from ase_hal.committee import REFUSALS
 from ase_hal.data.explanations import RIGHT, Explanation, MeasuredSlope, Slopes, explain
 from ase_hal.data.findings import Finding, Severity
+from ase_hal.data.force_findings import force_findings
 from ase_hal.data.force_labels import (
     ForceCheck,
     ForceFit,
     check_forces,
+    find_contradictions,
     fit_to_forces,
-    force_findings,
 )
 from ase_hal.data.force_screen import agreeing_structures
 from ase_hal.data.force_surface import ForceRows, choose_basis, rows_of, spread_out, usual_cutoff
@@ -136,8 +138,10 @@ def check_consistency(
     """
     labels = [labels_of(atoms) for atoms in structures]
     nothing = Consistency(None, None, None, {}, 0, len(structures), 0, 0.0, ())
+    rng = np.random.default_rng(0) if rng is None else rng
     try:
-        return _judged(structures, labels, cutoff, rng or np.random.default_rng(0), nothing)
+        with threadpool_limits(1, user_api="blas"):  # many small matrices
+            return _judged(structures, labels, cutoff, rng, nothing)
     except REFUSALS as error:
         reason = str(error) or type(error).__name__
         return replace(nothing, unjudged=dict.fromkeys(_KINDS, reason))
@@ -181,7 +185,7 @@ def _judged(
     common = _whole(known, findings)
     for label, lines in known.items():
         mistake = common.get(label, Mistake(label))
-        outliers = Outliers.of(lines.data, lines.line_of(mistake), mistake)
+        outliers = Outliers.of(lines.data, lines.line_of(mistake), mistake, view.agreeing)
         findings += outlier_findings(outliers, mistake)
     slopes = {label: _slope(lines) for label, lines in known.items()}
     return replace(
@@ -203,7 +207,7 @@ def _too_few(label: Label, n: int) -> str:
 
 def _uncertain(lines: LabelLines | None, label: Label) -> str:
     if lines is None:
-        return f"too few {label} for so many elements"
+        return f"too few {label}"
     measured = [slope.error for slope in lines.slopes.values()]
     if not measured:
         return f"the forces say that {label} hardly differ"
@@ -355,9 +359,15 @@ class _View:
                 parts[i] = parts[i].without_forces()
         return cls(basis, parts, _sizes(parts, structures, labels, elements), fit, checks)
 
+    @property
+    def agreeing(self) -> frozenset[int]:
+        """Structures whose forces the fit predicts: it knows their kind."""
+        return frozenset(i for i, check in self.checks.items() if self.fit.agrees(check))
+
     def force_error(self) -> float:
         """Root mean square of what the fit does not predict of forces that agree, eV/Å."""
-        squares = [c.difference**2 for c in self.checks.values() if not self.fit.contradicts(c)]
+        wrong = find_contradictions(self.checks, self.fit).frames
+        squares = [c.difference**2 for i, c in self.checks.items() if i not in wrong]
         return float(np.sqrt(np.mean(squares))) if squares else np.nan
 
 

@@ -31,8 +31,8 @@ class Finding:
     frames: tuple[int, ...] = ()
 
     def at(self, numbers: Sequence[int]) -> Finding:
-        """The same with frames renumbered: `numbers` tells what each index becomes."""
-        return replace(self, frames=tuple(numbers[i] for i in self.frames))
+        """The same with frames renumbered and sorted: `numbers` tells what each index becomes."""
+        return replace(self, frames=tuple(sorted(numbers[i] for i in self.frames)))
 
 
 def frames_in_words(frames: Iterable[int], most: int = 6) -> str:

@@ -22,6 +22,7 @@ from ase_hal.prediction import Array
 from ase_hal.regression import Factor, bayesian_ridge
 
 Ints = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 # Radial functions and largest angular momenta by correlation order, largest basis first.
 _LADDER: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (

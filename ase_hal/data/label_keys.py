@@ -160,6 +160,19 @@ def drop_standard_labels(atoms: Atoms) -> None:
         atoms.arrays.pop(key, None)
 
 
+def suggested_keys(atoms: Atoms) -> str:
+    """What to give where energies have another name: all labels of that name."""
+    present = label_like(atoms)
+    energies = sorted(key for key in present if _ENERGY.search(key))
+    if not energies:
+        return ""
+    named = [f"energy_key={energies[0]!r}"]
+    for what, words in _WORDS.items():
+        found = [name for name in _relatives(energies[0], words) if name in present]
+        named += [f"{what}_key={found[0]!r}"] if found else []
+    return f". Give {' '.join(named)}"
+
+
 def describe(atoms: Atoms) -> str:
     """What there is, for a message that something is missing."""
     results, info, arrays = places(atoms)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from ase import units
 
 from ase_hal.data.findings import Finding, Severity
-from ase_hal.data.force_surface import Ints
+from ase_hal.data.force_surface import Ints, Mask
 from ase_hal.data.label_lines import Labelled
 from ase_hal.data.label_mistakes import Label, Mistake, mistakes, order_mistakes
 from ase_hal.data.majority_line import FAR, Line
@@ -17,13 +17,15 @@ from ase_hal.prediction import Array
 
 # After a mistake was undone, a stress is on the line within FAR standard deviations or this part
 # of its size, and deviations are smaller than before by this factor.
-_NEAR, _NEARER = 0.1, 0.15
+_NEAR = 0.1
+_NEARER = {"energies": 0.05, "stresses": 0.15}
+_MANY = 3  # structures that share a mistake of energies
 # Deviations that are alike, relative to their middle.
 _ALIKE = 0.05
 # Unexplained deviations that are probably wrong: standard deviations, eV/atom, part of the spread
-# of all stresses.
+# of all stresses; and energies of structures of a kind that the fit to forces does not know.
 _STRANGE, _LARGE_ENERGY, _LARGE_STRESS = 15.0, 0.1, 0.5
-_CERTAIN, _HUGE_ENERGY = 50.0, 1.0
+_CERTAIN, _HUGE_ENERGY, _STRANGER = 50.0, 1.0, 5.0
 _ONE = {"energies": "energy", "forces": "force", "stresses": "stress"}
 
 
@@ -39,6 +41,8 @@ class Outliers(NamedTuple):
         What they should be, and how well that is known.
     deviation : (m, d) array
         Of the labels, if they were wrong in the way of all others.
+    familiar : (m,) array of bool
+        Structures of a kind that the fit to forces knows, as it predicts theirs.
     """
 
     data: Labelled
@@ -46,14 +50,18 @@ class Outliers(NamedTuple):
     expected: Array
     spread: Array
     deviation: Array
+    familiar: Mask
 
     @classmethod
-    def of(cls, data: Labelled, line: Line, common: Mistake) -> Outliers:
+    def of(
+        cls, data: Labelled, line: Line, common: Mistake, familiar: Collection[int]
+    ) -> Outliers:
         """Those of a line through labels from which the family of a common mistake was undone."""
         rows = np.flatnonzero(~line.described)
         expected = common.factor * line.judgement.expected[rows]
         spread = abs(common.factor) * line.judgement.spread[rows]
-        return cls(data, rows, expected, spread, data.undone(common)[rows] - expected)
+        known = np.array([int(i) in familiar for i in data.frames[rows]], dtype=bool)
+        return cls(data, rows, expected, spread, data.undone(common)[rows] - expected, known)
 
     def without(self, gone: Ints) -> Outliers:
         """All but some, by position."""
@@ -70,7 +78,18 @@ class Outliers(NamedTuple):
         if self.data.label == "energies":  # whose zero means nothing
             enough = spread
         best = left.min(axis=1, keepdims=True)
-        return (left < enough) & (left < _NEARER * before) & (left <= np.maximum(2 * best, spread))
+        near = _NEARER[self.data.label] * before
+        return (left < enough) & (left < near) & (left <= np.maximum(2 * best, spread))
+
+    def are_proven(self, positions: Ints) -> bool:
+        """Whether known mistakes of some are more than a coincidence: one number may be one."""
+        if not len(positions) or self.data.label == "stresses":
+            return len(positions) > 0
+        size = _rms(self.deviation[positions])
+        clear = self.familiar[positions] | (size > _STRANGER)
+        clear &= size > _STRANGE * _rms(self.spread[positions])
+        many = len(positions) >= _MANY and 2 * len(positions) > len(self.rows)
+        return bool(many or 2 * clear.sum() > len(positions))
 
     def frames(self, positions: Ints | slice = slice(None)) -> tuple[int, ...]:
         """Indices of the structures."""
@@ -101,7 +120,7 @@ def outlier_findings(outliers: Outliers, common: Mistake) -> list[Finding]:
         matches = outliers.on_line(candidates)
         best = int(np.argmax(matches.sum(axis=0)))
         positions = np.flatnonzero(matches[:, best])
-        if not len(positions):
+        if not outliers.are_proven(positions):
             break
         found.append(_named(outliers, candidates[best], positions))
         outliers = outliers.without(positions)
@@ -149,7 +168,7 @@ def _shifted(outliers: Outliers) -> Ints | None:
         return None
     close = np.abs(shifts - shifts[:, None]) < _ALIKE * np.abs(shifts)
     best = close[:, int(np.argmax(close.sum(axis=0)))]
-    large = np.abs(shifts) > max(_LARGE_ENERGY, 0.0)
+    large = np.where(outliers.familiar, _LARGE_ENERGY, _STRANGER) < np.abs(shifts)
     return np.flatnonzero(best & large) if (best & large).sum() > 2 else None
 
 
@@ -168,11 +187,13 @@ def _unexplained(outliers: Outliers) -> Iterator[Finding]:
     label = outliers.data.label
     size, spread = _rms(outliers.deviation), _rms(outliers.spread)
     if label == "energies":
-        strange = (size > _STRANGE * spread) & (size > _LARGE_ENERGY)
-        certain = (size > _CERTAIN * spread) & (size > _HUGE_ENERGY)
+        large = np.where(outliers.familiar, _LARGE_ENERGY, _STRANGER)
+        strange = (size > _STRANGE * spread) & (size > large)
+        certain = strange & (size > _CERTAIN * spread) & (size > _HUGE_ENERGY)
     else:
         typical = _typical_stress(outliers.data)
         strange = (size > _STRANGE * spread) & (size > _LARGE_STRESS * typical)
+        strange &= outliers.familiar
         certain = np.zeros(len(size), dtype=bool)
     groups: tuple[tuple[Severity, Array], ...] = (
         ("wrong", certain),

@@ -29,6 +29,7 @@ from ase_hal.data.label_keys import (
     holds,
     label_like,
     places,
+    suggested_keys,
 )
 from ase_hal.data.structure_files import ASYMMETRY, Index, open_structures, read_structures
 from ase_hal.frames import extxyz_frame
@@ -139,6 +140,7 @@ def read_labelled(
         if not holds(atoms, keys.energy):
             raise ValueError(
                 f"{path}, frame {number}: no energy under {keys.energy!r}; {describe(atoms)}"
+                f"{suggested_keys(atoms)}"
             )
     try:
         resolved = keys.resolve(file.structures)

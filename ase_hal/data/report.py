@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from ase_hal.data.consistency import Consistency, check_consistency
 from ase_hal.data.distances import Pair, closest_pairs
+from ase_hal.data.duplicates import Duplicates, find_duplicates
 from ase_hal.data.findings import Finding, frames_in_words
 from ase_hal.data.left_out import FORCE_BOUND, LeftOutTotal, left_out_of
 from ase_hal.data.lone_atoms import (
@@ -30,9 +31,6 @@ from ase_hal.data.reading import LabelledFile
 from ase_hal.data.sizes import energy_sizes, net_forces, short_distances, stress_sizes
 from ase_hal.labels import VANISHING_FORCE, labels_of
 from ase_hal.weights import TYPE_KEY, counts_for_energy, file_weights
-
-if TYPE_CHECKING:
-    from ase_hal.data.duplicates import Duplicates
 
 # Distance over the cutoff at which the functions of a model have nearly vanished.
 _NEARLY = 0.9
@@ -104,10 +102,19 @@ class DataReport:
         return [self._sentence(f) for f in self.findings if f.severity == severity]
 
     def log(self, logger: logging.Logger) -> None:
-        """Log what is surely or probably wrong as warnings, and notes as information."""
+        """Log what is wrong and what was not taken as warnings, and notes as information."""
+        files = sorted({name.rpartition(", frame ")[0] for name in self.names} - {""})
         for finding in self.findings:
-            level = logging.INFO if finding.severity == "note" else logging.WARNING
-            logger.log(level, "%s", self._sentence(finding))
+            quiet = finding.severity == "note" and finding.kind != "unused_labels"
+            sentence = self._sentence(finding)
+            if not finding.frames and files and not sentence.startswith(tuple(files)):
+                sentence = f"{', '.join(files)}: {sentence}"
+            logger.log(logging.INFO if quiet else logging.WARNING, "%s", sentence)
+
+    def __str__(self) -> str:
+        from ase_hal.data.report_text import report_lines
+
+        return "\n".join(report_lines(self))
 
     def todict(self) -> dict[str, Any]:
         """Everything, JSON-able with `ase_hal.journal.to_json`."""
@@ -227,19 +234,15 @@ def check_dataset(
     passed_over = {*alone, *_wrecks(structures, left_out)}
     numbers = [i for i in range(len(structures)) if i not in passed_over]
     bound = [structures[i] for i in numbers]
-    try:
-        from ase_hal.data.duplicates import find_duplicates
-    except ImportError:
-        find_duplicates = None
     consistent = check_consistency(bound) if consistency and bound else None
-    duplicates = find_duplicates(bound) if consistency and bound and find_duplicates else None
+    duplicates = find_duplicates(bound) if consistency and bound else None
     every = [
         *findings,
         *one_body_findings,
         *stress_sizes(structures),
         *energy_sizes(structures, alone),
         *short_distances(closest),
-        *net_forces(structures),
+        *net_forces(structures, {*alone, *left_out.held}),
         *_left_out(left_out, force_bound),
         *_missing(structures, alone),
         *_strange_lone_atoms(structures, alone),
@@ -248,6 +251,8 @@ def check_dataset(
         *(f.at(numbers) for f in (consistent.findings if consistent else ())),
         *(f.at(numbers) for f in (duplicates.findings if duplicates else ())),
     ]
+    if any(f.kind.startswith("stress_") and f.severity == "wrong" for f in every):
+        every = [f for f in every if f.kind != "stress_size"]  # which only wondered
     return DataReport(
         names=names,
         atoms=Counter(symbol for atoms in structures for symbol in atoms.symbols),
@@ -349,9 +354,10 @@ def _weights(
             continue
         for key, value in weights.items():
             found.setdefault(key, []).append(value)
-    findings = []
-    if wrong:
-        findings.append(Finding("wrong", "weights", next(iter(wrong.values())), tuple(wrong)))
+    findings = [
+        Finding("wrong", "weights", message, tuple(i for i, m in wrong.items() if m == message))
+        for message in dict.fromkeys(wrong.values())
+    ]
     return {key: (len(v), min(v), max(v)) for key, v in found.items()}, findings
 
 

@@ -22,6 +22,13 @@ def report_lines(report: DataReport) -> list[str]:
     return [*lines, *finding_lines(report)]
 
 
+def short_lines(report: DataReport) -> list[str]:
+    """What is there in one line, and then what was found."""
+    elements = ", ".join(f"{symbol} {count:,}" for symbol, count in sorted(report.atoms.items()))
+    labels = ", ".join(f"{label} {count:,}" for label, count in report.labels.items())
+    return [f"{len(report.names):,} structures ({elements}); {labels}", *finding_lines(report)]
+
+
 def finding_lines(report: DataReport, severities: tuple[str, ...] = tuple(_MARKS)) -> list[str]:
     """What was found, the most severe first, wrapped."""
     lines = []
@@ -80,11 +87,11 @@ def _consistency_rows(
     """Labels over what forces say: three rows of numbers, 1 where all is right."""
     reasons = {consistency.unjudged.get(label) for label in labels}
     if len(reasons) == 1 and (reason := reasons.pop()):
-        yield "labels agree?", f"cannot be judged: {reason}"
+        yield "check of labels", f"cannot be judged: {reason}"
         return
     for label in labels:
         slope: LabelSlope | None = getattr(consistency, label)
-        name = f"{label} agree?"
+        name = f"check of {label}"
         if slope is None:
             yield name, f"cannot be judged: {consistency.unjudged.get(label, 'there are none')}"
             continue
@@ -93,6 +100,6 @@ def _consistency_rows(
             left, unit = 1000 * left, "meV/atom"
         yield (
             name,
-            f"{slope.slope:.4g} ± {slope.error:.1g} times what the forces say (1 is right), "
-            f"{left:.2g} {unit} left, {slope.structures:,} structures",
+            f"slope {slope.slope:.3f} ± {slope.error:.1g} (1 is right), residual {left:.2g} "
+            f"{unit}, {slope.structures:,} structures",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from ase import Atoms, units
@@ -104,12 +104,12 @@ def short_distances(
     return findings
 
 
-def net_forces(structures: Sequence[Atoms]) -> list[Finding]:
-    """Forces that do not add up to zero."""
+def net_forces(structures: Sequence[Atoms], explained: Container[int] = ()) -> list[Finding]:
+    """Forces that do not add up to zero, in structures of which nothing explains that."""
     uneven: dict[int, float] = {}
     for i, atoms in enumerate(structures):
         forces = atoms.calc.results.get("forces")
-        if forces is None or len(atoms) < 2 or not np.any(forces):
+        if i in explained or forces is None or len(atoms) < 2 or not np.any(forces):
             continue
         net = float(np.linalg.norm(np.sum(forces, axis=0))) / np.sqrt(len(atoms))
         typical = float(np.sqrt(np.mean(np.sum(np.square(forces), axis=1))))

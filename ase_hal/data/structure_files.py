@@ -84,8 +84,10 @@ def open_structures(
     """
     name, wanted = parse_filename(os.fspath(path), index)
     selection = _selection(wanted)
-    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "_")):
+    if os.path.isdir(name) and not name.endswith(".bundle"):
         raise IsADirectoryError(f"{name} is a folder, not a file of structures")
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"there is no file {name}")
     if _format(name) == "extxyz":
         found, numbers = _read_extxyz(name, selection)
     else:

@@ -15,7 +15,16 @@ from ase_hal.data.label_keys import LabelKeys, drop_standard_labels
 from ase_hal.data.reading import LabelledFile, read_labelled, read_structures
 from ase_hal.quantities import Displacement
 from ase_hal.runfile.errors import Problems, one_line
-from ase_hal.runfile.fields import Count, ExistingFile, Index, LengthOrSpan, Section, Span, Symbol
+from ase_hal.runfile.fields import (
+    Count,
+    ExistingFile,
+    Index,
+    LengthOrSpan,
+    Number,
+    Section,
+    Span,
+    Symbol,
+)
 
 T = TypeVar("T")
 
@@ -34,6 +43,7 @@ class StructureFile(Section):
     forces_key: str | None = None
     stress_key: str | None = None
     virial_key: str | None = None
+    stress_factor: Number = 1.0
     check: bool = True
 
     def read(self) -> list[Atoms]:
@@ -66,7 +76,9 @@ class StructureFile(Section):
             return None
         keys = {name.removesuffix("_key"): key for name, key in given.items()}
         return self._read(
-            lambda path, **index: read_labelled(path, LabelKeys(**keys), **index), index=self.index
+            lambda path, **options: read_labelled(path, LabelKeys(**keys), **options),
+            index=self.index,
+            stress_factor=self.stress_factor,
         )
 
     def _read(self, reader: Callable[..., T], **options: Any) -> T:

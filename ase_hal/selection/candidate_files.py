@@ -102,7 +102,10 @@ class CandidateFiles:
                 "it for the reference's"
             )
         if len(ranking.indices) < min(n, len(self.structures) - len(ranking.refused)):
-            lines.append("all others are near duplicates of these")
+            lines.append(
+                "the others are hardly uncertain any more, less than a twentieth of what they "
+                "were, once the energies of these are known"
+            )
         return lines
 
     def refusal_lines(self, ranking: Ranking) -> list[str]:
