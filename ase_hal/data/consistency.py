@@ -28,7 +28,14 @@ from ase_hal.data.force_labels import (
     fit_to_forces,
 )
 from ase_hal.data.force_screen import agreeing_structures
-from ase_hal.data.force_surface import ForceRows, choose_basis, rows_of, spread_out, usual_cutoff
+from ase_hal.data.force_surface import (
+    ForceRows,
+    choose_basis,
+    density,
+    rows_of,
+    spread_out,
+    usual_cutoff,
+)
 from ase_hal.data.label_lines import (
     LabelLines,
     Sizes,
@@ -166,10 +173,9 @@ def _judged(
         )
         return replace(result, unjudged=dict.fromkeys(_KINDS, reason))
     findings = force_findings(view.checks, fit)
-    forces = LabelSlope(
-        fit.slope, fit.error, view.force_error(), "eV/Å", len(view.checks)
-    )
-    unjudged, known = {}, {}
+    forces = LabelSlope(fit.slope, fit.error, view.force_error(), "eV/Å", len(view.checks))
+    unjudged: dict[str, str] = {}
+    known: dict[Label, LabelLines] = {}
     surface = fit.surface
     for data in (
         labelled_energies(view.sizes, view.parts, surface),
@@ -213,7 +219,8 @@ def _uncertain(lines: LabelLines | None, label: Label) -> str:
         return f"the forces say that {label} hardly differ"
     if min(measured) > _UNKNOWN:
         line = lines.usual
-        return f"the slope is {line.slope:.2g} +- {line.error:.2g}: what the forces say is too vague"
+        slope = f"{line.slope:.2g} +- {line.error:.2g}"
+        return f"the slope is {slope}: what the forces say is too vague"
     return ""
 
 
@@ -231,9 +238,7 @@ def _slope(lines: LabelLines) -> LabelSlope:
 def _whole(known: Mapping[Label, LabelLines], findings: list[Finding]) -> dict[str, Mistake]:
     """Add what is wrong with most labels to findings; mistakes by kind of labels."""
     common: dict[str, Mistake] = {}
-    for lines in known.values():
-        if lines.order is not None:
-            findings.append(_order(lines, lines.order))
+    findings += [_order(lines, lines.order) for lines in known.values() if lines.order is not None]
     slopes: dict[Label, Slopes] = {label: lines.slopes for label, lines in known.items()}
     unlike = [label for label, found in slopes.items() if _is_unlike(found)]
     if not unlike:
@@ -357,7 +362,7 @@ class _View:
                 if "forces" in labels[i]:
                     checks[i] = check_forces(parts[i], fit.surface, i in fit.fitted)
                 parts[i] = parts[i].without_forces()
-        return cls(basis, parts, _sizes(parts, structures, labels, elements), fit, checks)
+        return cls(basis, parts, _sizes(parts, structures, labels, basis), fit, checks)
 
     @property
     def agreeing(self) -> frozenset[int]:
@@ -395,7 +400,7 @@ def _all_rows(
     for i in which:
         try:
             parts[i] = rows_of(basis, structures[i], most)
-        except REFUSALS:
+        except REFUSALS:  # noqa: PERF203
             continue
     return parts
 
@@ -404,14 +409,15 @@ def _sizes(
     parts: Mapping[int, ForceRows],
     structures: Sequence[Atoms],
     labels: Sequence[Mapping[str, Array]],
-    elements: Sequence[str],
+    basis: ACEBasis,
 ) -> dict[int, Sizes]:
     return {
         i: Sizes(
             float(labels[i]["energy"]),
             labels[i].get("stress"),
-            np.array([np.count_nonzero(structures[i].symbols == e) for e in elements]),
+            np.array([np.count_nonzero(structures[i].symbols == e) for e in basis.elements]),
             structures[i].get_volume() if structures[i].pbc.all() else None,
+            density(structures[i], basis.cutoff),
         )
         for i in parts
     }

@@ -23,7 +23,8 @@ from ase_hal.prediction import Array
 
 _LEAST_CUTOFF = 6.0  # Å; farther than the potentials see that are fitted here
 _MOST_FUNCTIONS = 200
-_EFFORT, _OVERHEAD = 100_000, 30  # atoms looked at, and those that a structure counts beside its own
+# Atoms looked at, and those that a structure counts beside its own.
+_EFFORT, _OVERHEAD = 100_000, 30
 # Descriptors of one structure agree to this part: coordinates in files have eight decimals.
 _SAME = 1e-7
 # Descriptors that are smaller than this part of the usual ones say too little: atoms far apart.
@@ -91,16 +92,12 @@ def find_duplicates(structures: Sequence[Atoms], *, cutoff: float | None = None)
         looked_at, descriptors = _descriptors(structures, cutoff)
     except REFUSALS as error:
         return replace(result, unjudged=str(error) or type(error).__name__)
-    groups = tuple(
-        tuple(sorted(looked_at[k] for k in group)) for group in same_rows(descriptors)
-    )
+    groups = tuple(tuple(sorted(looked_at[k] for k in group)) for group in same_rows(descriptors))
     result = replace(result, groups=groups, looked_at=len(looked_at))
     return _compared(result, structures, labels) if groups else result
 
 
-def _descriptors(
-    structures: Sequence[Atoms], cutoff: float | None
-) -> tuple[list[int], Array]:
+def _descriptors(structures: Sequence[Atoms], cutoff: float | None) -> tuple[list[int], Array]:
     """Structures that have neighbours, and their mean descriptors and compositions."""
     order = [int(i) for i in spread_out(len(structures))]
     efforts = np.cumsum([len(structures[i]) + _OVERHEAD for i in order])
@@ -225,30 +222,30 @@ def _copies(groups: Sequence[tuple[int, ...]]) -> Finding:
 
 
 def _noise(result: Duplicates, groups: Sequence[tuple[int, ...]]) -> Finding:
-    assert result.energy_noise is not None
-    first, second = result.pair
     likely = result.largest > _CONTRADICTION
-    numbers = (
-        f"energies of the same structures differ by up to {1e3 * result.largest:.3g} meV/atom "
-        f"(structures {first} and {second} of those that were checked)"
-    )
     message = (
-        f"{numbers}: they contradict each other. Are they of one functional, one program and one "
-        "set of parameters?"
-        if likely
-        else f"{numbers}, {1e3 * result.energy_noise:.2g} in the mean: that is the noise of the "
-        "labels, and no fit can be better"
+        f"the same structure with energies that differ by {1e3 * result.largest:.3g} meV/atom"
+        + (f", the largest of {len(groups)} such differences" if len(groups) > 1 else "")
+        + f" ({1e3 * (result.energy_noise or 0.0):.2g} meV/atom in the mean of all that are there "
+        "more than once): "
     )
-    return Finding("likely" if likely else "note", "label_noise", message, _frames(groups))
+    if likely:
+        message += (
+            "labels contradict each other. Are they of one functional, one program and one set of "
+            "parameters?"
+        )
+    else:
+        message += "that is the noise of the labels, and no fit can be better"
+    return Finding("likely" if likely else "note", "label_noise", message, result.pair)
 
 
 def _forces(unlike: Sequence[tuple[float, float, tuple[int, ...]]]) -> Finding:
-    difference, size, _ = max(unlike)
+    difference, size, frames = max(unlike)
     likely = difference > _FORCE_CONTRADICTION and difference > _FORCE_PART * size
     message = (
-        f"forces of the same structures differ by up to {difference:.2g} eV/Å (they are "
-        f"{size:.2g} eV/Å)" + (": they contradict each other" if likely else "")
+        f"the same structure with forces that differ by {difference:.2g} eV/Å (they are "
+        f"{size:.2g} eV/Å)"
+        + (f", the largest of {len(unlike)} such differences" if len(unlike) > 1 else "")
+        + (": labels contradict each other" if likely else "")
     )
-    return Finding(
-        "likely" if likely else "note", "force_noise", message, _frames([g for _, _, g in unlike])
-    )
+    return Finding("likely" if likely else "note", "force_noise", message, frames)

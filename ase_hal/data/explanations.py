@@ -1,4 +1,4 @@
-"""Explanations: which labels must be wrong for slopes against what the forces say to be as they are.
+"""Which labels must be wrong for slopes against what the forces say to be as they are.
 
 Only ratios are known. Energies that change -1 times as much as the forces say are of the other
 sign, or the forces are. Where stresses agree with the forces it is the energies, where energies and

@@ -79,7 +79,7 @@ def check_forces(part: ForceRows, surface: ForceSurface, fitted: bool) -> ForceC
     """Compare forces of a structure with a surface, of which they are part or not."""
     y = part.labels
     p = surface.held_out(part) if fitted else surface.predicted(part)
-    yy, yp, pp = y @ y, y @ p, max(p @ p, _TINY)
+    yy, yp, pp = float(y @ y), float(y @ p), max(float(p @ p), _TINY)
     zeros = part.zeros @ surface.coefficients
     return ForceCheck(
         slope=float(yp / pp),

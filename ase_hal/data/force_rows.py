@@ -80,8 +80,8 @@ def _taken_out(constraint: object, atoms: Atoms) -> Mask:
     """Components (N, 3) of which a constraint leaves nothing, or less than all."""
     probe = np.random.default_rng(0).normal(size=(len(atoms), 3))
     after = _after(constraint, atoms, probe)
-    changed: Mask = np.asarray(np.abs(after - probe) > 1e-12)
+    changed: Mask = np.asarray(np.abs(after - probe)) > 1e-12
     # One component after the other, or a direction that mixes them?
     by_component = (after[changed] == 0.0).all()
-    mixed: Mask = np.broadcast_to(changed.any(axis=1)[:, None], changed.shape)
+    mixed: Mask = np.repeat(changed.any(axis=1, keepdims=True), 3, axis=1)
     return changed if by_component else mixed

@@ -52,8 +52,8 @@ def agreeing_structures(
         if score < lowest:
             best, lowest = members, score
     agrees = sums.agree(best)
-    again = sums.agree(np.flatnonzero(agrees))
-    return frozenset(i for i, good in zip(known, agrees & again, strict=True) if good)
+    by_those = sums.agree(np.flatnonzero(agrees))
+    return frozenset(i for i, good in zip(known, agrees & by_those, strict=True) if good)
 
 
 class _Sums:

@@ -40,6 +40,7 @@ _MOST_FUNCTIONS = 400
 # Cutoff over the distance of nearest neighbours: two shells of a crystal; and its bounds, Å.
 _REACH, _NEAREST, _FARTHEST = 1.8, 4.0, 8.0
 _SAMPLE_ATOMS = 3000  # whose neighbours are looked for
+_HOMOGENEOUS = 0.3  # relative difference of densities where there is no vacuum
 _ZERO = 1e-8  # eV/Å; what files write for 0
 VANISHING = 1e-3  # eV/Å; what calculations give for forces that vanish by symmetry
 
@@ -107,16 +108,38 @@ def usual_cutoff(structures: Sequence[Atoms]) -> float:
 
 def _nearest_neighbours(atoms: Atoms) -> Array:
     """Distance of the nearest neighbour of every atom, Å; infinite where there is none."""
-    elements = tuple(sorted(set(atoms.symbols)))
-    pairs, positions, shifts = NeighborList(elements, _FARTHEST, 0.0).update(atoms)
+    first, distances = _pairs(atoms, _FARTHEST)
     found = np.full(len(atoms), np.inf)
-    n_pairs = int(pairs.pair_first[-1])
-    if n_pairs:
-        counts = np.diff(pairs.pair_first).reshape(len(atoms), -1).sum(axis=1)
-        first = np.repeat(np.arange(len(atoms)), counts)
-        vectors = positions[pairs.neighbour[:n_pairs]] + shifts[pairs.shift[:n_pairs]]
-        np.minimum.at(found, first, np.linalg.norm(vectors - positions[first], axis=1))
+    np.minimum.at(found, first, distances)
     return found
+
+
+def _pairs(atoms: Atoms, cutoff: float) -> tuple[Ints, Array]:
+    """First atoms and distances (Å) of all pairs, each of which is there twice."""
+    elements = tuple(sorted(set(atoms.symbols)))
+    pairs, positions, shifts = NeighborList(elements, cutoff, 0.0).update(atoms)
+    n_pairs = int(pairs.pair_first[-1])
+    counts = np.diff(pairs.pair_first).reshape(len(atoms), -1).sum(axis=1)
+    first = np.repeat(np.arange(len(atoms)), counts)
+    vectors = positions[pairs.neighbour[:n_pairs]] + shifts[pairs.shift[:n_pairs]]
+    return first, np.linalg.norm(vectors - positions[first], axis=1)
+
+
+def density(atoms: Atoms, cutoff: float) -> float:
+    """Number of atoms by volume around the atoms of a structure, 1/Å^3.
+
+    In a crystal or a liquid it is that of the cell. Where there is vacuum, it is a mean with the
+    weight (1 - (r / cutoff)^2)^3.
+    """
+    _, distances = _pairs(atoms, cutoff)
+    weights = (1 - np.minimum(distances / cutoff, 1.0) ** 2) ** 3
+    # the integral of the weight; it is 1 at the atom itself
+    around = (1 + weights.sum() / len(atoms)) / (4 * np.pi * cutoff**3 * 16 / 315)
+    if atoms.pbc.all():
+        of_cell = len(atoms) / atoms.get_volume()
+        if abs(around / of_cell - 1) < _HOMOGENEOUS:
+            return float(of_cell)
+    return float(around)
 
 
 def choose_basis(

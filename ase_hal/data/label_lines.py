@@ -51,12 +51,27 @@ class Labelled(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Energy and stress of a structure as they are in the file, and what they refer to."""
+    """Energy and stress of a structure as they are in the file, and what they refer to.
+
+    Attributes
+    ----------
+    energy : float
+        eV.
+    stress : (6,) array or None
+        eV/Å^3.
+    counts : (n_elements,) array
+        Atoms of each element.
+    volume : float or None
+        Å^3; None unless it is periodic in three directions.
+    density : float
+        Atoms by volume around its atoms, 1/Å^3.
+    """
 
     energy: float
     stress: Array | None
     counts: Array
     volume: float | None
+    density: float
 
 
 def labelled_energies(
@@ -64,18 +79,19 @@ def labelled_energies(
 ) -> Labelled:
     """Energies of structures that have neighbours, with a constant for each element.
 
-    Forces hardly feel what is linear in the volume, which is a constant, too.
+    Forces in a crystal hardly feel what is linear in the density, which is a constant, too.
     """
     frames = [i for i, part in parts.items() if part.energy.any()]
     rows = np.array([parts[i].energy for i in frames]).reshape(len(frames), -1)
     counts = np.array([sizes[i].counts for i in frames], dtype=float)
     n_atoms = counts.sum(axis=1)
     free = counts / n_atoms[:, None]
-    periodic = np.array([sizes[i].volume is not None for i in frames])
+    densities = np.array([sizes[i].density for i in frames])
     volumes = np.array([sizes[i].volume or 1.0 for i in frames])
-    per_atom = np.where(periodic, volumes / n_atoms, 0.0)
-    if periodic.any() and np.ptp(per_atom[periodic]) > 1e-4 * per_atom.max():
-        free = np.column_stack([free, periodic, per_atom / per_atom.max()])
+    cells = np.array([sizes[i].counts.sum() / (sizes[i].volume or np.inf) for i in frames])
+    bulk = densities[densities == cells]
+    if len(bulk) and np.ptp(bulk) > 1e-4 * bulk.max():
+        free = np.column_stack([free, densities / bulk.max()])
     return Labelled(
         "energies",
         np.array(frames),
@@ -159,9 +175,7 @@ class LabelLines:
         }
 
 
-def label_lines(
-    data: Labelled, explained: float, *, rng: np.random.Generator
-) -> LabelLines | None:
+def label_lines(data: Labelled, explained: float, *, rng: np.random.Generator) -> LabelLines | None:
     """Lines through most labels; None where there are too few.
 
     Parameters

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import units
+from numpy.typing import NDArray
 
 from ase_hal.data.findings import Finding, Severity
 from ase_hal.data.force_surface import Ints, Mask
@@ -53,9 +54,7 @@ class Outliers(NamedTuple):
     familiar: Mask
 
     @classmethod
-    def of(
-        cls, data: Labelled, line: Line, common: Mistake, familiar: Collection[int]
-    ) -> Outliers:
+    def of(cls, data: Labelled, line: Line, common: Mistake, familiar: Collection[int]) -> Outliers:
         """Those of a line through labels from which the family of a common mistake was undone."""
         rows = np.flatnonzero(~line.described)
         expected = common.factor * line.judgement.expected[rows]
@@ -66,7 +65,7 @@ class Outliers(NamedTuple):
     def without(self, gone: Ints) -> Outliers:
         """All but some, by position."""
         kept = np.setdiff1d(np.arange(len(self.rows)), gone)
-        return Outliers(self.data, *(part[kept] for part in self[1:]))
+        return Outliers(self.data, *(part[kept] for part in self[1:]))  # type: ignore[arg-type]
 
     def on_line(self, candidates: Sequence[Mistake]) -> Array:
         """Whether each (m, candidates) is on the line once a mistake is undone, and best so."""
@@ -195,7 +194,7 @@ def _unexplained(outliers: Outliers) -> Iterator[Finding]:
         strange = (size > _STRANGE * spread) & (size > _LARGE_STRESS * typical)
         strange &= outliers.familiar
         certain = np.zeros(len(size), dtype=bool)
-    groups: tuple[tuple[Severity, Array], ...] = (
+    groups: tuple[tuple[Severity, NDArray[np.bool_]], ...] = (
         ("wrong", certain),
         ("likely", strange & ~certain),
     )
@@ -206,8 +205,8 @@ def _unexplained(outliers: Outliers) -> Iterator[Finding]:
         worst = positions[int(np.argmax(size[positions]))]
         message = (
             f"{label} are {_size(outliers.deviation[positions], label)} away from what forces and "
-            f"the other labels say (known to {_size(outliers.spread[[worst]], label)}): calculate them "
-            "again, or remove these structures"
+            f"the other labels say (known to {_size(outliers.spread[[worst]], label)}): calculate "
+            "them again, or remove these structures"
         )
         yield Finding(severity, f"{_ONE[label]}_off", message, outliers.frames(positions))
 

@@ -116,7 +116,7 @@ def majority_line(data: Comparison, order: Ints, *, rng: np.random.Generator) ->
     rng : numpy.random.Generator
         Source of the random sets.
     """
-    n, d = data.labels.shape
+    d = data.labels.shape[1]
     columns = data.free.shape[2] + 1
     few, many = (data.of(order[: max(most // d, 1)]) for most in _MOST_NUMBERS)
     half = len(few.labels) // 2 + 1
@@ -259,7 +259,7 @@ class _Fit:
             values, vectors = np.linalg.eigh(projected[block, block])
             if values[0] > 1e-9 * values[-1]:  # else it alone determines one of the constants
                 covariance = (vectors / values) @ vectors.T
-                self._put(result, i, self.problem.data, covariance @ pulled[block], covariance)
+                self._put(result, int(i), self.problem.data, covariance @ pulled[block], covariance)
         others = np.flatnonzero(~self.members)
         return self._judge(self.problem.data, others, result)
 
@@ -293,7 +293,7 @@ class _Fit:
         covariance = covariance * self.variance
         result.expected[i] = data.labels[i] - deviation
         result.spread[i] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        square = deviation @ np.linalg.solve(covariance, deviation) / len(deviation)
+        square = float(deviation @ np.linalg.solve(covariance, deviation)) / len(deviation)
         result.distance[i] = np.sqrt(max(square, 0.0))
 
     def line(self, data: Comparison, own: Ints) -> Line:

@@ -101,8 +101,8 @@ def open_structures(
         problem = atoms if isinstance(atoms, str) else what_is_no_structure(atoms)
         if problem and not pass_over_broken:
             raise ValueError(f"{path}, frame {number}: {problem}")
-        if problem:
-            broken[number] = problem
+        if problem or isinstance(atoms, str):
+            broken[number] = str(problem)
             continue
         restore_constraints(atoms)
         structures[number] = atoms

@@ -135,9 +135,7 @@ class HALExplorer:
         reached = [names.index(s) for a in dataset if (s := a.info.get("hal_stage")) in names]
         return max(reached, default=0)
 
-    def starts(
-        self, index: int, dataset: Sequence[Atoms], committee: Committee
-    ) -> list[Atoms]:
+    def starts(self, index: int, dataset: Sequence[Atoms], committee: Committee) -> list[Atoms]:
         """Structures that trajectories of a stage start from; never those of lone atoms.
 
         Raises

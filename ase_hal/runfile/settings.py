@@ -122,7 +122,6 @@ class Settings(Section):
             _require_lasting_constraints(structures, ("file",))
         return test
 
-
     @model_validator(mode="after")
     def _weighted_kinds_exist(self) -> Settings:
         weights = self.fit.weights
