@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,22 @@ from ase_hal.data.left_out import FORCE_BOUND, LeftOutTotal, left_out_of
 from ase_hal.data.lone_atoms import (
     USUAL_CUTOFF,
     LoneAtom,
-    Single,
     has_neighbours,
-    is_charged,
-    lone_atoms,
-    separation,
 )
-from ase_hal.data.one_body import Total, Totals, one_body_energies
 from ase_hal.data.reading import LabelledFile
 from ase_hal.data.sizes import energy_sizes, net_forces, short_distances, stress_sizes
-from ase_hal.labels import VANISHING_FORCE, labels_of
-from ase_hal.weights import TYPE_KEY, counts_for_energy, file_weights
+from ase_hal.data.structure_checks import (
+    labels_left_out,
+    missing_labels,
+    nearly_alone,
+    one_body_of,
+    strange_lone_atoms,
+    weights_in_files,
+    wrecks,
+)
+from ase_hal.labels import labels_of
+from ase_hal.weights import TYPE_KEY
 
-# Distance over the cutoff at which the functions of a model have nearly vanished.
-_NEARLY = 0.9
-# Largest force over the median of those of all structures.
-_WRECK = 5.0
 _ORDER = ("wrong", "likely", "note")
 
 
@@ -228,10 +228,10 @@ def check_dataset(
         for i, (atoms, pairs) in enumerate(zip(structures, closest, strict=True))
         if not pairs and not has_neighbours(atoms, cutoff)
     ]
-    known, one_body_findings = _one_body(structures, alone, one_body)
+    known, one_body_findings = one_body_of(structures, alone, one_body)
     left_out = left_out_of(structures, force_bound)
-    weights, weight_findings = _weights(structures)
-    passed_over = {*alone, *_wrecks(structures, left_out)}
+    weights, weight_findings = weights_in_files(structures)
+    passed_over = {*alone, *wrecks(structures, left_out)}
     numbers = [i for i in range(len(structures)) if i not in passed_over]
     bound = [structures[i] for i in numbers]
     consistent = check_consistency(bound) if consistency and bound else None
@@ -243,10 +243,10 @@ def check_dataset(
         *energy_sizes(structures, alone),
         *short_distances(closest),
         *net_forces(structures, {*alone, *left_out.held}),
-        *_left_out(left_out, force_bound),
-        *_missing(structures, alone),
-        *_strange_lone_atoms(structures, alone),
-        *_nearly_alone(structures, alone, cutoff, {*known, *(one_body or {})}),
+        *labels_left_out(left_out, force_bound),
+        *missing_labels(structures, alone),
+        *strange_lone_atoms(structures, alone),
+        *nearly_alone(structures, alone, cutoff, {*known, *(one_body or {})}),
         *weight_findings,
         *(f.at(numbers) for f in (consistent.findings if consistent else ())),
         *(f.at(numbers) for f in (duplicates.findings if duplicates else ())),
@@ -280,158 +280,6 @@ def _require_labels(name: str, atoms: Atoms) -> None:
         labels_of(atoms)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _one_body(
-    structures: Sequence[Atoms], alone: Sequence[int], given: Mapping[str, float] | None
-) -> tuple[dict[str, LoneAtom], list[Finding]]:
-    """Energies of lone atoms, and how they and the data agree with given ones."""
-    single = [
-        Single(
-            i,
-            str(structures[i].symbols[0]),
-            float(structures[i].calc.results["energy"]),
-            separation(structures[i]),
-        )
-        for i in alone
-        if len(structures[i]) == 1
-        and counts_for_energy(structures[i])
-        and not is_charged(structures[i])
-    ]
-    try:
-        known = lone_atoms(single)
-    except ValueError as error:
-        return {}, [Finding("wrong", "lone_atoms", str(error), tuple(s.structure for s in single))]
-    elements = sorted({symbol for atoms in structures for symbol in atoms.symbols})
-    totals = _totals(structures, alone, elements)
-    asked = given if given is not None and set(elements) <= set(given) else None
-    try:
-        one_body_energies(elements, totals, asked)
-    except ValueError as error:
-        return known, [Finding("wrong", "one_body", str(error))]
-    if asked is None:
-        return known, []
-    unchecked = [symbol for symbol in elements if symbol not in known]
-    if not unchecked:
-        return known, []
-    message = (
-        f"one_body of {', '.join(unchecked)} is unchecked: no structure is a lone atom of "
-        f"{'it' if len(unchecked) == 1 else 'them'}"
-    )
-    return known, [Finding("note", "one_body", message)]
-
-
-def _totals(structures: Sequence[Atoms], alone: Sequence[int], elements: Sequence[str]) -> Totals:
-    items = []
-    for i, atoms in enumerate(structures):
-        counts = np.array([np.count_nonzero(atoms.symbols == e) for e in elements], dtype=float)
-        energy, weight = float(atoms.calc.results["energy"]), float(counts_for_energy(atoms))
-        items.append(Total(counts, energy, energy, weight, i in set(alone), separation(atoms)))
-    return Totals.of(items)
-
-
-def _wrecks(structures: Sequence[Atoms], left_out: LeftOutTotal) -> list[int]:
-    """Structures beyond the force bound, far from most others: they say nothing about labels."""
-    largest = {
-        i: float(np.abs(forces).max(initial=0.0))
-        for i, atoms in enumerate(structures)
-        if (forces := atoms.calc.results.get("forces")) is not None
-    }
-    usual = float(np.median(list(largest.values()))) if largest else 0.0
-    return [i for i in left_out.damped if largest[i] > _WRECK * usual]
-
-
-def _weights(
-    structures: Sequence[Atoms],
-) -> tuple[dict[str, tuple[int, float, float]], list[Finding]]:
-    found: dict[str, list[float]] = {}
-    wrong: dict[int, str] = {}
-    for i, atoms in enumerate(structures):
-        try:
-            weights = file_weights(atoms)
-        except ValueError as error:
-            wrong[i] = str(error)
-            continue
-        for key, value in weights.items():
-            found.setdefault(key, []).append(value)
-    findings = [
-        Finding("wrong", "weights", message, tuple(i for i, m in wrong.items() if m == message))
-        for message in dict.fromkeys(wrong.values())
-    ]
-    return {key: (len(v), min(v), max(v)) for key, v in found.items()}, findings
-
-
-def _left_out(left_out: LeftOutTotal, bound: float) -> list[Finding]:
-    findings = []
-    if words := left_out.large_in_words(bound):
-        findings.append(Finding("note", "large_forces", words, left_out.damped))
-    if words := left_out.held_in_words():
-        findings.append(Finding("note", "zeroed_forces", words, left_out.held))
-    return findings
-
-
-def _strange_lone_atoms(structures: Sequence[Atoms], alone: Sequence[int]) -> list[Finding]:
-    """Structures without neighbours that are charged, or feel forces."""
-    findings = []
-    if charged := tuple(i for i in alone if is_charged(structures[i])):
-        message = "charged, without neighbours: energies of ions are no one-body energies, not used"
-        findings.append(Finding("likely", "lone_ions", message, charged))
-    pulled = tuple(
-        i
-        for i in alone
-        if len(structures[i]) == 1
-        and np.abs(structures[i].calc.results.get("forces", 0.0)).max() > VANISHING_FORCE
-    )
-    if pulled:
-        message = "forces on an atom that has no neighbours: are they those of this structure?"
-        findings.append(Finding("likely", "lone_forces", message, pulled))
-    return findings
-
-
-def _nearly_alone(
-    structures: Sequence[Atoms], alone: Sequence[int], cutoff: float, known: Collection[str]
-) -> list[Finding]:
-    """Structures that a model hardly sees, of elements whose isolated atoms are not known."""
-    nearly = tuple(
-        i
-        for i, atoms in enumerate(structures)
-        if i not in set(alone)
-        and not set(atoms.symbols) <= set(known)
-        and not has_neighbours(atoms, _NEARLY * cutoff)
-    )
-    if not nearly:
-        return []
-    message = (
-        f"neighbours are no nearer than {_NEARLY:g} times the cutoff of {cutoff:g} Å: a model "
-        "hardly sees them, and takes their energy for noise unless a lone atom or one_body tells "
-        "that of isolated atoms"
-    )
-    return [Finding("likely", "nearly_alone", message, nearly)]
-
-
-def _missing(structures: Sequence[Atoms], alone: Sequence[int]) -> list[Finding]:
-    """Structures without labels that others have, and stresses that mean nothing."""
-    findings = []
-    for label in ("forces", "stress"):
-        without = tuple(
-            i
-            for i, atoms in enumerate(structures)
-            if label not in atoms.calc.results
-            and i not in set(alone)
-            and (label == "forces" or atoms.pbc.all())
-        )
-        if without and any(label in atoms.calc.results for atoms in structures):
-            message = f"no {label} ({len(without)} of {len(structures)} structures)"
-            findings.append(Finding("note", f"without_{label}", message, without))
-    meaningless = tuple(
-        i
-        for i, atoms in enumerate(structures)
-        if "stress" in atoms.calc.results and not atoms.pbc.all()
-    )
-    if meaningless:
-        message = "stresses of structures that are not periodic in three directions are not used"
-        findings.append(Finding("note", "stress_without_volume", message, meaningless))
-    return findings
 
 
 def _closest(
