@@ -106,6 +106,16 @@ def alloys() -> list[Atoms]:
     return list(rattled("Al", 24, rng=np.random.default_rng(2), second="Cu"))
 
 
+def compressed() -> list[Atoms]:
+    """Some hundred GPa, where stresses are as large as in wrong units."""
+    rng, found = np.random.default_rng(3), []
+    for _ in range(12):
+        atoms = bulk("Cu", cubic=True, a=3.6 * rng.uniform(0.74, 0.9)) * 2
+        atoms.rattle(0.08, rng=rng)
+        found.append(labelled(atoms))
+    return found
+
+
 def relaxed() -> list[Atoms]:
     return [labelled(bulk("Cu", cubic=True, a=a)) for a in np.linspace(3.4, 3.8, 12)]
 
@@ -114,7 +124,9 @@ def few() -> list[Atoms]:
     return list(copper()[:3])
 
 
-@pytest.mark.parametrize("kind", [slabs, molecules, alloys, relaxed, few, lambda: list(copper())])
+@pytest.mark.parametrize(
+    "kind", [slabs, molecules, alloys, compressed, relaxed, few, lambda: list(copper())]
+)
 def test_right_labels_raise_no_alarm(kind: Any) -> None:
     report = check_dataset(kind())
     assert [f for f in report.findings if f.severity != "note"] == []
